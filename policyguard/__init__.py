@@ -1,0 +1,1 @@
+"""policyguard holds running code to the published privacy policy."""

@@ -1,0 +1,1 @@
+"""The promises as frozen data: terms, rules, recipients, notice, data map, loader and lint."""

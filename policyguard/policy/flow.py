@@ -1,0 +1,198 @@
+"""What a policy is asked about: a flow, and what is known about it.
+
+Layer: policy. Start reading at `Flow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal, NamedTuple
+
+from policyguard.policy.durations import Span, parse_duration
+from policyguard.policy.regions import is_region
+
+Verdict = Literal["allow", "deny", "conditional"]
+Reason = Literal[
+    "no_purpose",
+    "purpose_change",
+    "forbidden",
+    "unknown_term",
+    "unknown_recipient",
+    "unlabelled",
+    "cannot_tell",
+    "not_covered",
+    "unmet",
+    "unknown_facts",
+    "permitted",
+]
+Evidence = Literal["declared", "typed", "sealed", "column", "fingerprint", "suspected"]
+
+Form = frozenset[str]
+"""How far a value is from the person: a set of form names; the empty set is raw."""
+
+FORMS: Final = (
+    "raw",
+    "encrypted",
+    "pseudonymised",
+    "deidentified",
+    "anonymised",
+    "aggregated",
+)
+RAW: Final[Form] = frozenset()
+_IMPLIES: Final[Mapping[str, Form]] = {
+    "anonymised": frozenset({"deidentified", "pseudonymised"}),
+    "deidentified": frozenset({"pseudonymised"}),
+}
+TRANSPORTS: Final = frozenset({"https", "http", "local"})
+
+
+def close_form(names: Iterable[str]) -> Form:
+    """The form with everything it implies: anonymised > deidentified > pseudonymised.
+
+    Args:
+        names: form names; `raw` alone, or none, is raw.
+
+    Raises:
+        ValueError: an unknown name, or `raw` beside another form.
+
+    Cost: O(number of names); raw is the shared empty set.
+    """
+    form = frozenset((names,) if isinstance(names, str) else names)
+    if not form:
+        return RAW
+    unknown = sorted(form.difference(FORMS))
+    if unknown:
+        raise ValueError(f"unknown form `{unknown[0]}`")
+    if "raw" in form:
+        if len(form) > 1:
+            raise ValueError("`raw` can't stand beside another form")
+        return RAW
+    for name in form:
+        form |= _IMPLIES.get(name, RAW)
+    return form
+
+
+class Flow(NamedTuple):
+    """Data in a form, for a purpose, to a recipient.
+
+    Attributes:
+        data: data category, dotted.
+        form: closed under implication (`close_form`); empty = raw.
+        purpose: dotted; None when the code said none.
+        recipient: a recipient's id.
+    """
+
+    data: str
+    form: Form
+    purpose: str | None
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a value is and where that is known from.
+
+    Attributes:
+        data: data category; "" when it can't be told.
+        form: closed under implication.
+        source: where the value came from, names only: `users.email`, `embed()`.
+        evidence: how the label became known.
+    """
+
+    data: str
+    form: Form = RAW
+    source: str = ""
+    evidence: Evidence = "declared"
+
+
+class Facts:
+    """What is known about one flow's person and circumstances; what is absent is unknown.
+
+    A fact of a wrong type is unknown. Immutable by convention: build a new one with `merged`.
+    `memo` belongs to compiled conditions and is never shown.
+    """
+
+    __slots__ = (
+        "age",
+        "consent",
+        "data_age",
+        "facts",
+        "legal_request",
+        "memo",
+        "opt_out",
+        "region",
+        "restricted",
+        "transport",
+    )
+
+    consent: Mapping[str, bool | None]
+    opt_out: Mapping[str, bool | None]
+    restricted: bool | None
+    age: int | None
+    region: str | None
+    legal_request: bool | None
+    transport: str | None
+    data_age: Span | None
+    facts: Mapping[str, bool]
+    memo: dict[object, bool | None]
+
+    def __init__(self, context: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        given: Mapping[str, Any] = {**(context or {}), **more} if more else (context or {})
+        self.consent = _answers(given.get("consent"))
+        self.opt_out = _answers(given.get("opt_out"))
+        self.restricted = _bool(given.get("restricted"))
+        age = given.get("age")
+        self.age = age if type(age) is int else None
+        region = given.get("region")
+        self.region = region if isinstance(region, str) and is_region(region) else None
+        self.legal_request = _bool(given.get("legal_request"))
+        transport = given.get("transport")
+        known = isinstance(transport, str) and transport in TRANSPORTS
+        self.transport = transport if known else None
+        self.data_age = _span(given.get("data_age"))
+        named = given.get("facts")
+        self.facts = (
+            {str(name): value for name, value in named.items() if type(value) is bool}
+            if isinstance(named, Mapping)
+            else {}
+        )
+        self.memo = {}
+
+    def __repr__(self) -> str:
+        """Names of what is known, never a value: facts are personal data."""
+        known = [
+            name
+            for name in self.__slots__
+            if name != "memo" and getattr(self, name) not in (None, {})
+        ]
+        return f"Facts(known={known})"
+
+
+CONTEXT_KEYS: Final = frozenset(Facts.__slots__) - {"memo"}
+NO_FACTS: Final = Facts()
+
+
+def _bool(value: object) -> bool | None:
+    return value if type(value) is bool else None
+
+
+def _answers(value: object) -> Mapping[str, bool | None]:
+    """Purpose to answer; an answer of a wrong type is kept as None, which is a doubt."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {purpose: _bool(answer) for purpose, answer in value.items() if isinstance(purpose, str)}
+
+
+def _span(value: object) -> Span | None:
+    if isinstance(value, timedelta):
+        seconds = int(value.total_seconds())
+        return (seconds, seconds) if seconds >= 0 else None
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError:
+        # Denies: an age that can't be read is unknown, so nothing may rest on it.
+        return None

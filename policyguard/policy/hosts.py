@@ -36,10 +36,10 @@ _TWO_MEANINGS: Final = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 _REGEX_SIGNS: Final = re.compile(r"[\\^$()\[\]{}+|]")
 
 # Names that no public registry sells (RFC 2606, 6761, 6762, 8375, ICANN's `internal`, custom).
-_PRIVATE_SUFFIXES: Final = frozenset(
-    "corp example home internal intranet invalid lan local localdomain localhost private "
-    "test".split()
-)
+_PRIVATE: Final = """
+corp example home internal intranet invalid lan local localdomain localhost private test
+"""
+_PRIVATE_SUFFIXES: Final = frozenset(_PRIVATE.split())
 # Suffixes of two labels below which anybody can register: the best known ones, not all. Source:
 # the registries' own rules. Missing ones cost a too wide pattern that a reviewer reads anyway.
 _PUBLIC_SUFFIXES: Final = frozenset(
@@ -79,6 +79,8 @@ _PUBLIC_SUFFIXES: Final = frozenset(
     }.items()
     for second in seconds.split()
 )
+
+_Claim = tuple[tuple[str, ...], str]  # path prefix, recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,10 @@ class HostTable:
             while dot >= 0:
                 claims += self._below.get(host[dot + 1 :], ())
                 dot = host.find(".", dot + 1)
-        if not claims:
-            return ()
-        segments = path_segments(path)
+        # Reading a path costs more than the rest; few hosts are shared between recipients.
+        segments = path_segments(path) if any(prefix for prefix, _ in claims) else ()
         found = (recipient for prefix, recipient in claims if _starts(segments, prefix))
         return tuple(dict.fromkeys(found))
-
-
-_Claim = tuple[tuple[str, ...], str]
 
 
 def canonical_host(host: str) -> str:
@@ -213,9 +211,10 @@ def path_segments(path: str) -> tuple[str, ...]:
     text = re.split(r"[?#]", path, maxsplit=1)[0]
     text = re.sub(r"[\t\r\n]", "", text)
     for _ in range(_DECODINGS):
-        if "%" not in text:
+        decoded = unquote(text) if "%" in text else text
+        if decoded == text:
             break
-        text = unquote(text)
+        text = decoded
     segments: list[str] = []
     for raw in text.replace("\\", "/").split("/"):
         segment = raw.partition(";")[0]

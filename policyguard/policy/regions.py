@@ -16,36 +16,45 @@ from typing import Final
 
 GROUPS: Final = frozenset({"EU", "EEA"})
 
-COUNTRIES: Final = frozenset(
-    """
-    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
-    BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
-    EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
-    HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
-    LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
-    NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
-    SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
-    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
-    """.split()
-)
+_ASSIGNED: Final = """
+AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
+BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
+EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
+HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
+LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
+NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
+SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
+TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+"""
+COUNTRIES: Final = frozenset(_ASSIGNED.split())
 
-_EU: Final = frozenset(
-    # The 27 members, then the parts of members that have a code of their own and are in the Union.
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK "
-    "AX GF GP MF MQ RE YT".split()
-)
+# The 27 members, then the parts of members that have a code of their own and are in the Union.
+_UNION: Final = """
+AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK
+AX GF GP MF MQ RE YT
+"""
+_EU: Final = frozenset(_UNION.split())
 _EEA: Final = _EU | {"IS", "LI", "NO"}
 
 # Subdivisions that also have an alpha-2 code: one place, two spellings.
+_OF_FRANCE: Final = ("BL", "GF", "GP", "MF", "MQ", "NC", "PF", "PM", "RE", "TF", "WF", "YT")
 _SAME: Final = {
     **{f"CN-{code}": code for code in ("HK", "MO", "TW")},
     **{f"DK-{code}": code for code in ("FO", "GL")},
-    **{f"FR-{code}": code for code in "BL GF GP MF MQ NC PF PM RE TF WF YT".split()},
-    **{"FR-971": "GP", "FR-972": "MQ", "FR-973": "GF", "FR-974": "RE", "FR-976": "YT"},
+    **{f"FR-{code}": code for code in _OF_FRANCE},
     **{f"NL-{code}": code for code in ("AW", "BQ", "CW", "SX")},
-    **{"NL-BQ1": "BQ-BO", "NL-BQ2": "BQ-SA", "NL-BQ3": "BQ-SE"},
     **{f"US-{code}": code for code in ("AS", "GU", "MP", "PR", "UM", "VI")},
-    **{"FI-01": "AX", "NO-21": "SJ", "NO-22": "SJ"},
+    "FI-01": "AX",
+    "FR-971": "GP",
+    "FR-972": "MQ",
+    "FR-973": "GF",
+    "FR-974": "RE",
+    "FR-976": "YT",
+    "NL-BQ1": "BQ-BO",
+    "NL-BQ2": "BQ-SA",
+    "NL-BQ3": "BQ-SE",
+    "NO-21": "SJ",
+    "NO-22": "SJ",
 }
 _STATE: Final = {code[:2]: subdivision[:2] for subdivision, code in _SAME.items()}
 _OUTSIDE_UNION: Final = frozenset({"FR-CP"})  # Clipperton has no code of its own

@@ -1,0 +1,106 @@
+"""The closed list of conditions, as data. What they mean is decided in `policyguard.engine`.
+
+Layer: policy. Start reading at `When`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from policyguard.policy.terms import Bool, Duration, Id, Int, Region, Term, one_or_list, refuse
+
+
+class Part(BaseModel):
+    """The base of everything a policy consists of: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+
+
+def _shape(value: object) -> str:
+    return "by purpose" if isinstance(value, Mapping) else "flow's purpose"
+
+
+Answer = Annotated[
+    Annotated[Bool, Tag("flow's purpose")]
+    | Annotated[dict[Term, Bool], Field(min_length=1), Tag("by purpose")],
+    Discriminator(_shape),
+]
+"""`true`/`false` asks about the flow's purpose; a mapping names the purposes."""
+
+
+class Age(Part):
+    """An age in whole years: `below` 21, `from` 13; both together are a range."""
+
+    below: Int | None = Field(None, description="holds when the person is younger")
+    from_: Int | None = Field(None, alias="from", description="holds at this age and above")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.below is None and self.from_ is None:
+            raise refuse("PG120", "age needs `below` or `from`", "for example age: (below: 21)")
+        return self
+
+
+class DataAge(Part):
+    """The time since the clock of the data's retention started."""
+
+    above: Duration = Field(description="holds when the data are surely older")
+
+
+class When(Part):
+    """A condition on the facts of a flow; several keys mean all of them."""
+
+    all: Annotated[tuple[When, ...], Field(min_length=1)] | None = None
+    any: Annotated[tuple[When, ...], Field(min_length=1)] | None = None
+    not_: When | None = Field(None, alias="not")
+    consent: Answer | None = Field(None, description="given (true), or refused/withdrawn (false)")
+    opt_out: Answer | None = Field(None, description="objected or opted out")
+    restricted: Bool | None = Field(None, description="the person restricted the processing")
+    legal_request: Bool | None = Field(None, description="a documented duty or order to disclose")
+    age: Age | None = None
+    region: Annotated[one_or_list(Region), Field(min_length=1)] | None = None  # type: ignore[valid-type]  # a computed type
+    transport: (
+        Annotated[one_or_list(Literal["https", "http", "local"]), Field(min_length=1)] | None  # type: ignore[valid-type]  # a computed type
+    ) = None
+    data_age: DataAge | None = None
+    facts: Annotated[dict[Id, Bool], Field(min_length=1)] | None = Field(
+        None, description="facts that the policy declares under terms.facts"
+    )
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not self.model_fields_set:
+            raise refuse("PG120", "a condition must ask for something", "leave `when` out instead")
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                key = name.rstrip("_")
+                raise refuse("PG120", f"`{key}` is empty", f"give it a value or leave `{key}` out")
+        return self
+
+    def inner(self) -> Iterator[When]:
+        """The conditions directly inside `all`, `any` and `not`."""
+        yield from self.all or ()
+        yield from self.any or ()
+        if self.not_ is not None:
+            yield self.not_
+
+    def walk(self) -> Iterator[When]:
+        """This condition and all below it. Depth is bounded by the loader's cap."""
+        yield self
+        for part in self.inner():
+            yield from part.walk()
+
+    def purposes(self) -> Iterator[str]:
+        """The purposes that consent and opt_out name, here and below."""
+        for part in self.walk():
+            for answer in (part.consent, part.opt_out):
+                if isinstance(answer, dict):
+                    yield from answer
+
+    def fact_names(self) -> Iterator[str]:
+        """The declared facts that are asked for, here and below."""
+        for part in self.walk():
+            yield from part.facts or ()

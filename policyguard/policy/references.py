@@ -1,0 +1,194 @@
+"""Whether every word of a policy file names something: terms, recipients, facts, clauses, ids.
+
+Layer: policy. Start reading at `check_references`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from policyguard.errors import Problem
+from policyguard.policy.rules import ANY, ANYONE, Cover, Except, Permit, Policy, Retention, Rule
+from policyguard.policy.taxonomy import Taxonomy, built_in, parents_missing
+
+if TYPE_CHECKING:
+    from policyguard.policy.assemble import Source
+
+Path = tuple[str | int, ...]
+LEGAL_REQUEST = "legal_request"
+
+
+def check_references(source: Source, merged: Policy, sources: Sequence[Source]) -> list[Problem]:
+    """Every word of one file that names nothing, with its place and the nearest name.
+
+    Args:
+        source: the file.
+        merged: the whole policy, whose names count.
+        sources: all files, parents first; names of their broken parts are not reported again.
+
+    Cost: O(words); a suggestion costs a search of the taxonomy.
+    """
+    broken = frozenset().union(*(s.broken for s in sources))
+    return list(_Check(source, merged, broken).all(sources))
+
+
+class _Check:
+    def __init__(self, source: Source, merged: Policy, broken: Collection[str]) -> None:
+        self.source, self.model, self.merged = source, source.model, merged
+        self.words: Taxonomy = merged.words
+        self.recipients = merged.everyone
+        self.clauses = merged.notice.clauses
+        self.broken = broken
+
+    def all(self, sources: Sequence[Source]) -> Iterator[Problem]:
+        yield from self._terms()
+        yield from self._ids(sources)
+        for index, rule in enumerate(self.model.rules):
+            yield from self._rule(rule, self.source.path("rules", index))
+        for index, kept in enumerate(self.model.retention):
+            yield from self._retention(kept, self.source.path("retention", index))
+        for index, promise in enumerate(self.model.obligations):
+            path = self.source.path("obligations", index)
+            yield from self._cites(promise.cites, path)
+        for index, root in enumerate(self.model.named_only):
+            path = self.source.path("named_only", index)
+            yield from self._data(root.data, (*path, "data"))
+            yield from self._cites(root.cites, path)
+        for index, change in enumerate(self.model.purpose_changes or ()):
+            path = self.source.path("purpose_changes", index)
+            yield from self._purposes([change.from_], (*path, "from"))
+            yield from self._purposes([change.to], (*path, "to"))
+
+    def _say(self, code: str, message: str, path: Path, hint: str = "") -> Problem:
+        return self.source.document.problem(code, message, path, hint)
+
+    def _terms(self) -> Iterator[Problem]:
+        for kind in ("data", "purposes"):
+            own = getattr(self.model.terms, kind)
+            for term in parents_missing(own, getattr(self.words, kind)):
+                hint = "hang it below a term that exists; `policyguard terms WORD` finds one"
+                message = f"`{term}` hangs below nothing that is known"
+                yield self._say("PG119", message, ("terms", kind, term), hint)
+            shipped = getattr(built_in(), kind)
+            for term, says in own.items():
+                if term in shipped and shipped.phrases[term] != says:
+                    yield self._warn(term, ("terms", kind, term))
+
+    def _inside(self, path: Path, word: str) -> Path:
+        """The path of a word somewhere below `path`; depth is bounded by the loader's cap."""
+        node = self.source.document.tree
+        for step in path:
+            node = node[step]
+        stack: list[tuple[object, Path]] = [(node, path)]
+        while stack:
+            node, where = stack.pop()
+            if isinstance(node, dict):
+                if word in node:
+                    return (*where, word)
+                stack += [(inner, (*where, key)) for key, inner in node.items()]
+            elif isinstance(node, list):
+                stack += [(inner, (*where, i)) for i, inner in enumerate(node)]
+        return path
+
+    def _warn(self, term: str, path: Path) -> Problem:
+        line, col = self.source.document.place(path)
+        message = f"`{term}` is a built-in term; its own meaning counts"
+        file = self.source.document.file
+        hint = "remove it, or add a term below it"
+        return Problem(file, line, col, "PG309", message, hint, "warning")
+
+    def _ids(self, sources: Sequence[Source]) -> Iterator[Problem]:
+        """Ids written twice, in this file or in a parent."""
+        seen: set[str] = set()
+        for other in sources:
+            if other is self.source:
+                break
+            seen |= {part.id for part in (*other.model.rules, *other.model.retention)}
+        duties = {d.id for s in sources[: sources.index(self.source)] for d in s.model.obligations}
+        for section, known in (("rules", seen), ("retention", seen), ("obligations", duties)):
+            for index, part in enumerate(getattr(self.model, section)):
+                if part.id in known:
+                    path = (*self.source.path(section, index), "id")
+                    yield self._say("PG110", f"id `{part.id}` is used twice", path, "rename one")
+                known.add(part.id)
+
+    def _rule(self, rule: Rule, path: Path) -> Iterator[Problem]:
+        if rule.permit is not None:
+            yield from self._cover(rule.permit, (*path, "permit"))
+        if rule.forbid is not None:
+            yield from self._cover(rule.forbid, (*path, "forbid"))
+        yield from self._excepts(rule.excepts, path)
+        if rule.when is not None:
+            where = (*path, "when")
+            for term in rule.when.purposes():
+                yield from self._purposes([term], self._inside(where, term))
+            for name in rule.when.fact_names():
+                yield from self._facts([name], self._inside(where, name))
+        yield from self._cites(rule.cites, path)
+
+    def _retention(self, kept: Retention, path: Path) -> Iterator[Problem]:
+        yield from self._data(kept.data, (*path, "data"))
+        yield from self._excepts(kept.excepts, path)
+        named = [name for name in kept.unless if name != LEGAL_REQUEST]
+        yield from self._facts(named, (*path, "unless"))
+        yield from self._cites(kept.cites, path)
+
+    def _excepts(self, excepts: Iterable[Except], path: Path) -> Iterator[Problem]:
+        for index, part in enumerate(excepts):
+            yield from self._cover(part, (*path, "except", index))
+
+    def _cover(self, cover: Permit | Cover, path: Path) -> Iterator[Problem]:
+        yield from self._data(cover.data or (), (*path, "data"))
+        yield from self._purposes(cover.purposes or (), (*path, "purposes"))
+        if cover.to is None or cover.to == ANYONE:
+            return
+        for index, target in enumerate(cover.to):
+            if isinstance(target, str) and target not in self.recipients:
+                yield from self._unknown(
+                    "PG106", "recipient", target, self.recipients, (*path, "to", index)
+                )
+
+    def _data(self, terms: Sequence[str], path: Path) -> Iterator[Problem]:
+        if terms == ANY:
+            return
+        for index, term in enumerate(terms):
+            if term not in self.words.data and term not in self.broken:
+                near = self.words.data.nearest(term)
+                yield self._term("PG104", "data category", term, near, (*path, index))
+
+    def _purposes(self, terms: Iterable[str], path: Path) -> Iterator[Problem]:
+        if terms == ANY:
+            return
+        for index, term in enumerate(terms):
+            if term not in self.words.purposes and term not in self.broken:
+                near = self.words.purposes.nearest(term)
+                yield self._term("PG105", "purpose", term, near, (*path, index))
+
+    def _term(self, code: str, kind: str, term: str, near: Sequence[str], path: Path) -> Problem:
+        hint = f"did you mean `{near[0]}`?" if near else "`policyguard terms WORD` finds terms"
+        return self._say(code, f"unknown {kind} `{term}`", path, hint)
+
+    def _facts(self, names: Iterable[str], path: Path) -> Iterator[Problem]:
+        for name in names:
+            if name not in self.words.facts:
+                yield from self._unknown("PG108", "fact", name, self.words.facts.phrases, path)
+
+    def _cites(self, cites: Iterable[str], path: Path) -> Iterator[Problem]:
+        if not self.clauses:
+            return  # without a notice there is nothing to point at; the lint says so
+        for index, clause in enumerate(cites):
+            if clause not in self.clauses:
+                where = (*path, "cites", index)
+                yield from self._unknown("PG107", "clause", clause, self.clauses, where)
+
+    def _unknown(
+        self, code: str, kind: str, name: str, known: Iterable[str], path: Path
+    ) -> Iterator[Problem]:
+        if name in self.broken:
+            return
+        near = difflib.get_close_matches(name, list(known), n=1)
+        where = {"fact": "terms.facts", "clause": "notice.clauses", "recipient": "recipients"}[kind]
+        hint = f"did you mean `{near[0]}`?" if near else f"declare it under `{where}`"
+        yield self._say(code, f"unknown {kind} `{name}`", path, hint)

@@ -1,0 +1,344 @@
+"""A policy as frozen data: rules, recipients, notice, retention, obligations.
+
+Layer: policy. These models are the language: the JSON Schema is generated from them, and
+`policyguard.policy.assemble` fills them from a file. Start reading at `Policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
+
+from policyguard.policy.conditions import Part, When
+from policyguard.policy.taxonomy import Taxonomy, built_in
+from policyguard.policy.terms import (
+    BUILT_IN_RECIPIENTS,
+    ClauseId,
+    Date,
+    Duration,
+    Host,
+    Id,
+    RecipientKind,
+    Region,
+    Sha256,
+    Term,
+    Text,
+    one_or_list,
+    refuse,
+)
+
+ANY = ("any",)
+ANYONE = ("anyone",)
+FormName = Literal[
+    "raw", "encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"
+]
+
+
+def _words(value: object, *, every: str, code: str) -> object:
+    """One term, a list of them, or the plain word for all."""
+    if isinstance(value, str):
+        return (every,) if value == every else [value]
+    if isinstance(value, (list, tuple)):
+        if tuple(value) == (every,) and isinstance(value, tuple):
+            return value
+        if every in [item for item in value if isinstance(item, str)]:
+            hint = f"write `{every}` as a plain word, without a list"
+            raise refuse(code, f"`{every}` can't stand in a list", hint)
+        if not value:
+            raise refuse("PG103", "an empty list covers nothing", f"name something, or `{every}`")
+    return value
+
+
+def _covers(item: Any, every: str) -> Any:
+    return Annotated[
+        tuple[item, ...],
+        BeforeValidator(
+            lambda value: _words(value, every=every, code="PG103"),
+            json_schema_input_type=Literal[every] | item | list[item],
+        ),
+    ]
+
+
+Words = _covers(Term, "any")
+
+
+def _language(value: object) -> object:
+    if value in ("1", 1) and not isinstance(value, bool):
+        return 1
+    raise refuse("PG115", "this version of the policy language is not known", "write policyguard: 1")
+
+
+Language = Annotated[Literal[1], BeforeValidator(_language)]
+
+
+class FormAsk(Part):
+    """Which forms a flow must carry: all of several, or any of them."""
+
+    all_of: tuple[FormName, ...] | None = Field(None, min_length=1)
+    any_of: tuple[FormName, ...] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.all_of is None) == (self.any_of is None):
+            raise refuse("PG111", "`form` needs either `all_of` or `any_of`")
+        names = self.all_of or ()
+        if "raw" in names and len(names) > 1:
+            raise refuse("PG111", "no flow is `raw` and another form at once")
+        return self
+
+    def names(self) -> tuple[str, ...]:
+        """Every form that is named."""
+        return self.all_of or self.any_of or ()
+
+
+def _form(value: object) -> object:
+    if isinstance(value, str):
+        return {"any_of": [value]}
+    if isinstance(value, (list, tuple)):
+        if len(value) != 1:
+            hint = "write form: (all_of: [...]) or form: (any_of: [...])"
+            raise refuse("PG111", "`form` with several entries must say which way", hint)
+        return {"any_of": list(value)}
+    return value
+
+
+Form = Annotated[
+    FormAsk,
+    BeforeValidator(_form, json_schema_input_type=FormName | FormAsk),
+]
+
+
+class Selector(Part):
+    """Recipients by what they are or where: exactly one of kind, located, outside."""
+
+    kind: RecipientKind | None = None
+    located: Region | None = None
+    outside: Region | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for value in (self.kind, self.located, self.outside)) != 1:
+            raise refuse("PG103", "needs exactly one of `kind`, `located`, `outside`")
+        return self
+
+
+Target = Annotated[
+    Annotated[Id, Tag("an id")] | Annotated[Selector, Tag("a selector")],
+    Discriminator(lambda value: "an id" if not isinstance(value, (Mapping, Selector)) else "a selector"),
+]
+Targets = _covers(Target, "anyone")
+
+
+class Cover(Part):
+    """What a forbid or an `except` covers; what is left out means all."""
+
+    data: Words | None = None  # type: ignore[valid-type]  # a computed type
+    purposes: Words | None = None  # type: ignore[valid-type]  # a computed type
+    to: Targets | None = None  # type: ignore[valid-type]  # a computed type
+    form: Form | None = None
+
+    @model_validator(mode="after")
+    def _no_nulls(self) -> Self:
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out to mean all")
+        return self
+
+
+class Permit(Part):
+    """What a permit covers; everything must be written out."""
+
+    data: Words  # type: ignore[valid-type]  # a computed type
+    purposes: Words  # type: ignore[valid-type]  # a computed type
+    to: Targets  # type: ignore[valid-type]  # a computed type
+    form: Form | None = None
+
+
+class Except(Cover):
+    """Flows that are taken out of a rule; must name something."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise refuse("PG103", "`except` must name something", "it takes everything out as it is")
+        return self
+
+
+Excepts = one_or_list(Except)
+Cites = Annotated[one_or_list(ClauseId), Field(min_length=1)]
+
+
+class Rule(Part):
+    """A permit or a forbid, the flows it covers, its condition, and the clauses that carry it."""
+
+    id: Id
+    permit: Permit | None = None
+    forbid: Cover | None = None
+    except_: Excepts | None = Field(None, alias="except", min_length=1)  # type: ignore[valid-type]  # a computed type
+    when: When | None = None
+    if_unknown: Literal["does_not_apply"] | None = None
+    cites: Cites = ()
+
+    @model_validator(mode="after")
+    def _one_effect(self) -> Self:
+        if (self.permit is None) == (self.forbid is None):
+            raise refuse("PG103", "a rule needs either `permit` or `forbid`")
+        for key in ("when", "if_unknown", "except_"):
+            if key in self.model_fields_set and getattr(self, key) is None:
+                name = key.rstrip("_")
+                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead")
+        if self.if_unknown and (self.permit is not None or self.when is None):
+            hint = "it says what an unknown `when` of a forbid means"
+            raise refuse("PG103", "`if_unknown` belongs to a forbid with `when`", hint)
+        if self.forbid is not None and self.forbid.form is not None:
+            if set(self.forbid.form.names()) != {"raw"}:
+                hint = "forbid the raw form, and permit the safer ones"
+                raise refuse("PG111", "a forbid may ask for form `raw` only", hint)
+        return self
+
+    @property
+    def excepts(self) -> tuple[Except, ...]:
+        """The `except` entries, none if there are none."""
+        return self.except_ or ()
+
+
+class Retention(Part):
+    """How long data are kept: a forbid on older data, whatever the purpose or recipient."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_.+:-]{1,512}$")] = ""
+    data: Words  # type: ignore[valid-type]  # a computed type
+    keep: Duration
+    since: Id
+    unless: Annotated[one_or_list(Id), Field(min_length=1)] = ()
+    except_: Excepts | None = Field(None, alias="except", min_length=1)  # type: ignore[valid-type]  # a computed type
+    cites: Cites = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, dict) and "id" not in value:
+            data = value.get("data")
+            words = [data] if isinstance(data, str) else data
+            if isinstance(words, (list, tuple)) and all(isinstance(w, str) for w in words):
+                return {"id": "retention:" + "+".join(words), **value}
+        return value
+
+    @property
+    def excepts(self) -> tuple[Except, ...]:
+        """The `except` entries, none if there are none."""
+        return self.except_ or ()
+
+
+class Obligation(Part):
+    """A promise with a clock: parsed, digested and listed; not a flow."""
+
+    id: Id
+    do: Id
+    after: Id
+    within: Duration | None = None
+    cites: Cites = ()
+
+
+class Contract(Part):
+    """The agreement under which a recipient works."""
+
+    until: Date
+
+
+class Recipient(Part):
+    """Who gets data: what it is, where, and under which hosts it is reached."""
+
+    kind: RecipientKind
+    hosts: tuple[Host, ...] = ()
+    located: Region | None = None
+    safeguard: Literal["adequacy", "scc", "bcr"] | None = None
+    contract: Contract | None = None
+
+
+class Clause(Part):
+    """A part of the published text, in our own words."""
+
+    says: Text
+    sha256: Sha256 | None = None
+    unenforced: Text | None = None
+
+
+class Notice(Part):
+    """The published text that the policy stands for."""
+
+    title: Text = ""
+    updated: Date | None = None
+    source: Text | None = None
+    clauses: dict[ClauseId, Clause] = {}
+
+
+class OwnTerms(Part):
+    """Terms that a policy adds: data and purposes below existing ones, and facts."""
+
+    data: dict[Term, Text] = {}
+    purposes: dict[Term, Text] = {}
+    facts: dict[Id, Text] = {}
+
+
+class NamedOnly(Part):
+    """Data that a permit on something above never reaches: it must name them."""
+
+    data: Annotated[one_or_list(Term), Field(min_length=1)]
+    cites: Cites = ()
+
+
+class PurposeChange(Part):
+    """A change of purpose that is allowed inside one chain of calls."""
+
+    from_: Term = Field(alias="from")
+    to: Term
+
+
+class Policy(Part):
+    """The promises of one published policy. Order means nothing."""
+
+    policyguard: Language
+    id: Id
+    title: Text = ""
+    version: Text = ""
+    extends: Annotated[one_or_list(Text), Field(min_length=1)] = ()
+    notice: Notice = Notice()
+    taxonomy: Literal["fideslang"] = "fideslang"
+    terms: OwnTerms = OwnTerms()
+    named_only: tuple[NamedOnly, ...] = ()
+    recipients: dict[Id, Recipient] = {}
+    rules: tuple[Rule, ...] = ()
+    retention: tuple[Retention, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    purpose_changes: tuple[PurposeChange, ...] | None = None
+    at_least: Literal["off", "flag", "redact", "block"] | None = None
+
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def words(self) -> Taxonomy:
+        """The built-in taxonomy with this policy's own terms."""
+        return built_in().extended(self.terms.data, self.terms.purposes, self.terms.facts)
+
+    @property
+    def everyone(self) -> dict[str, Recipient]:
+        """All recipients with the built-in ones; those keep their kinds whatever the file says."""
+        found = dict(self.recipients)
+        for name, kind in BUILT_IN_RECIPIENTS.items():
+            given = found.get(name, Recipient(kind="first_party"))
+            found[name] = given.model_copy(update={"kind": kind})
+        return found
+
+    def place(self, identifier: str) -> str:
+        """`file:line` of a rule or retention, "" if it came from no file."""
+        return self._places.get(identifier, "")
+
+    def all_cites(self) -> Iterator[tuple[str, str]]:
+        """Every (what cites, clause id)."""
+        for group in (self.rules, self.retention, self.obligations):
+            for part in group:
+                yield from ((part.id, clause) for clause in part.cites)
+        for root in self.named_only:
+            yield from (("named_only", clause) for clause in root.cites)

@@ -158,7 +158,7 @@ class HostTable:
         """
         claims = list(self._exact.get(host, ()))
         if self._below:
-            dot = host.find(".")
+            dot = host.find(".", 1)  # something must stand before the dot
             while dot >= 0:
                 claims += self._below.get(host[dot + 1 :], ())
                 dot = host.find(".", dot + 1)

@@ -2,7 +2,7 @@
 
 Layer: engine. A condition tree is split into its atoms and the logic above them. The atoms of all
 rules that cover a flow are compiled into one function from facts to an integer, its *state*: base 3,
-one digit an atom (0 fails, 1 holds, 2 unknown). Everything above the atoms is a pure function of that
+one digit an atom (0 fails, 1 holds, 2 unknown). Everything above the atoms is a function of that
 integer, so it runs once per state. Start reading at `split` and `compile_atoms`.
 """
 
@@ -20,10 +20,10 @@ from policyguard.policy.regions import place_in
 from policyguard.policy.taxonomy import Terms
 from policyguard.policy.terms import ancestors
 
+State = Literal[0, 1, 2]
 FAILS: Final = 0
 HOLDS: Final = 1
 UNKNOWN: Final = 2
-State = Literal[0, 1, 2]
 
 Kind = Literal[
     "consent",
@@ -117,7 +117,7 @@ def _own_atoms(when: When) -> list[Atom]:
     found: list[Atom] = []
     for kind, answer in (("consent", when.consent), ("opt_out", when.opt_out)):
         named = answer if isinstance(answer, Mapping) else {None: answer}
-        found += [Atom(cast(Kind, kind), p, w) for p, w in named.items() if w is not None]
+        found += [Atom(cast("Kind", kind), p, w) for p, w in named.items() if w is not None]
     if when.restricted is not None:
         found.append(Atom("restricted", None, when.restricted))
     if when.legal_request is not None:
@@ -278,15 +278,14 @@ def _shape(atom: Atom) -> str:
 
 
 def _constant(atom: Atom, declared: Terms) -> object:
-    if atom.kind in ("consent", "opt_out"):
-        kind = cast(Literal["consent", "opt_out"], atom.kind)
-        return Asked(kind, cast(str, atom.value), declared)
+    if atom.kind == "consent" or atom.kind == "opt_out":  # noqa: PLR1714 - narrows the type
+        return Asked(atom.kind, cast("str", atom.value), declared)
     if atom.kind == "region":
-        return Place(cast(tuple[str, ...], atom.value))
+        return Place(cast("tuple[str, ...]", atom.value))
     if atom.kind == "data_age":
-        return Older(cast(str, atom.value))
+        return Older(cast("str", atom.value))
     if atom.kind == "expired":
-        return Expired(cast(str, atom.value))
+        return Expired(cast("str", atom.value))
     return atom.value
 
 
@@ -308,4 +307,4 @@ def _factory(shape: tuple[tuple[str, bool], ...]) -> Callable[..., AtomsFunction
 
 def digit(state: int, index: int) -> State:
     """The state of atom `index` inside a joint state."""
-    return cast(State, state // 3**index % 3)
+    return cast("State", state // 3**index % 3)

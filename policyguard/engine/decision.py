@@ -27,7 +27,17 @@ class Decision:
         path: purposes from the outermost to the one that decided; empty outside a guard.
     """
 
-    __slots__ = ("_clauses", "_find", "digest", "flow", "path", "reason", "rules", "unmet", "verdict")
+    __slots__ = (
+        "_clauses",
+        "_find",
+        "digest",
+        "flow",
+        "path",
+        "reason",
+        "rules",
+        "unmet",
+        "verdict",
+    )
 
     verdict: Verdict
     reason: Reason
@@ -36,6 +46,8 @@ class Decision:
     digest: str
     flow: Flow
     path: tuple[str, ...]
+    _clauses: Clauses | None
+    _find: Callable[[], Clauses] | None
 
     def __init__(
         self,
@@ -65,9 +77,9 @@ class Decision:
     @property
     def clauses(self) -> Clauses:
         """Clauses that decided; for a denial without rules those of the nearest permits."""
-        found: Clauses | None = self._clauses
+        found = self._clauses
         if found is None:
-            found = self._find()
+            found = () if self._find is None else self._find()
             object.__setattr__(self, "_clauses", found)
         return found
 
@@ -84,7 +96,7 @@ class Decision:
             self.flow,
             self.digest,
             rules=self.rules,
-            clauses=self._clauses if self._clauses is not None else self._find,
+            clauses=self._clauses if self._clauses is not None else (self._find or ()),
             unmet=self.unmet,
             path=path,
         )
@@ -141,7 +153,7 @@ class Decision:
         return _rebuild, (self.verdict, self.reason, self.flow, self.digest, *state)
 
 
-def _rebuild(
+def _rebuild(  # noqa: PLR0917 - called by pickle, by position
     verdict: Verdict,
     reason: Reason,
     flow: Flow,

@@ -26,11 +26,11 @@ def value(logic: Logic, look: Look) -> State:
         return look(logic.atom)
     states = [value(part, look) for part in logic.parts]
     if logic.op == "not":
-        return UNKNOWN if states[0] == UNKNOWN else cast(State, 1 - states[0])
-    decisive = FAILS if logic.op == "all" else HOLDS
+        return UNKNOWN if states[0] == UNKNOWN else cast("State", 1 - states[0])
+    decisive: State = FAILS if logic.op == "all" else HOLDS
     if decisive in states:
-        return cast(State, decisive)
-    return UNKNOWN if UNKNOWN in states else cast(State, 1 - decisive)
+        return decisive
+    return UNKNOWN if UNKNOWN in states else cast("State", 1 - decisive)
 
 
 def to_blame(logic: Logic, look: Look, wanted: State) -> set[str]:
@@ -47,7 +47,7 @@ def to_blame(logic: Logic, look: Look, wanted: State) -> set[str]:
     if logic.atom is not None:
         return {logic.atom.name}
     if logic.op == "not":
-        inner = UNKNOWN if wanted == UNKNOWN else cast(State, 1 - wanted)
+        inner = UNKNOWN if wanted == UNKNOWN else cast("State", 1 - wanted)
         return to_blame(logic.parts[0], look, inner)
     parts = [part for part in logic.parts if value(part, look) == wanted]
     return set().union(*(to_blame(part, look, wanted) for part in parts))

@@ -12,9 +12,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from policyguard.errors import PolicyError, Problem
 from policyguard.policy import rules as models
@@ -26,7 +26,6 @@ from policyguard.policy.rules import OwnTerms, Policy
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
 _STRENGTH: Final = ("off", "flag", "redact", "block")
-_Model = TypeVar("_Model", bound=BaseModel)
 _PLAIN: Final = {
     "string_type": "must be text",
     "bool_type": "must be true or false",
@@ -245,7 +244,7 @@ def problems_of(document: Document, error: ValidationError) -> list[Problem]:
     """The validator's errors in our words, each with its place."""
     found = []
     for entry in error.errors(include_url=False, include_input=True):
-        loc = [step for step in entry["loc"] if isinstance(step, (str, int))]
+        loc = list(entry["loc"])
         kind = entry["type"]
         last = str(loc[-1]) if loc else ""
         line, col = document.place(loc, of_key=kind in ("extra_forbidden", "invalid_key"))
@@ -262,8 +261,8 @@ def problems_of(document: Document, error: ValidationError) -> list[Problem]:
             expected = str(entry.get("ctx", {}).get("expected", ""))
             code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"
             message = f"`{_owner(loc)}` has a value that is not known"
-            near = _near_literal(entry.get("input"), expected)
-            hint = f"did you mean `{near}`? {hint}" if near else hint
+            meant = _near_literal(entry.get("input"), expected)
+            hint = f"did you mean `{meant}`? {hint}" if meant else hint
         else:
             code, hint = "PG103", ""
             message = f"`{_owner(loc)}` {_PLAIN.get(kind, 'has a wrong value')}"
@@ -298,9 +297,14 @@ def _missing_hint(key: str) -> str:
 def language_keys() -> tuple[str, ...]:
     """Every key of the policy language, for suggestions."""
     parts = [v for v in vars(models).values() if isinstance(v, type) and issubclass(v, Part)]
-    found = {
-        field.alias or name for part in parts for name, field in part.model_fields.items()
-    } | {"below", "from", "above", "all", "any", "not"}
+    found = {field.alias or name for part in parts for name, field in part.model_fields.items()} | {
+        "below",
+        "from",
+        "above",
+        "all",
+        "any",
+        "not",
+    }
     return tuple(sorted(found))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from policyguard.policy.terms import Bool, Duration, Id, Int, Region, Term, one_or_list, refuse
+from policyguard.policy.terms import Bool, Duration, Id, Int, OneOrList, Region, Term, refuse
 
 
 class Part(BaseModel):
@@ -29,6 +29,9 @@ Answer = Annotated[
     Discriminator(_shape),
 ]
 """`true`/`false` asks about the flow's purpose; a mapping names the purposes."""
+
+
+Transport = Literal["https", "http", "local"]
 
 
 class Age(Part):
@@ -61,10 +64,8 @@ class When(Part):
     restricted: Bool | None = Field(None, description="the person restricted the processing")
     legal_request: Bool | None = Field(None, description="a documented duty or order to disclose")
     age: Age | None = None
-    region: Annotated[one_or_list(Region), Field(min_length=1)] | None = None  # type: ignore[valid-type]  # a computed type
-    transport: (
-        Annotated[one_or_list(Literal["https", "http", "local"]), Field(min_length=1)] | None  # type: ignore[valid-type]  # a computed type
-    ) = None
+    region: Annotated[tuple[Region, ...], OneOrList()] | None = None
+    transport: Annotated[tuple[Transport, ...], OneOrList()] | None = None
     data_age: DataAge | None = None
     facts: Annotated[dict[Id, Bool], Field(min_length=1)] | None = Field(
         None, description="facts that the policy declares under terms.facts"

@@ -171,7 +171,6 @@ class Facts:
 
 
 CONTEXT_KEYS: Final = frozenset(Facts.__slots__) - {"memo"}
-NO_FACTS: Final = Facts()
 
 
 def _bool(value: object) -> bool | None:
@@ -196,3 +195,6 @@ def _span(value: object) -> Span | None:
     except ValueError:
         # Denies: an age that can't be read is unknown, so nothing may rest on it.
         return None
+
+
+NO_FACTS: Final = Facts()

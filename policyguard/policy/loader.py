@@ -11,13 +11,13 @@ import gc
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser  # the C parser, without the composer behind it
 
 from policyguard.errors import Problem
 from policyguard.policy.terms import Ambiguous
@@ -52,7 +52,9 @@ _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _AMBIGUOUS_FIRST: Final = frozenset("yYnNoOtTfF0123456789~")
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?")
 # C0 and C1 controls, and the characters that reorder text on a screen.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _NO_KEY: Final = object()
 
@@ -94,7 +96,9 @@ class Document:
                 node = node[step]
         return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
-    def problem(self, code: str, message: str, path: Sequence[str | int], hint: str = "") -> Problem:
+    def problem(
+        self, code: str, message: str, path: Sequence[str | int], hint: str = ""
+    ) -> Problem:
         """A problem at the node at `path`."""
         line, col = self.place(path)
         return Problem(self.file, line, col, code, message, hint)
@@ -233,7 +237,7 @@ class _Builder:
         self._problems = document.problems
 
     def build(self, text: str) -> None:
-        get = CParser(text).get_event
+        get: Callable[[], Any] = CParser(text).get_event
         stack: list[tuple[Any, list[Any], Any]] = []
         box: Any = []  # the container being filled
         marks: list[Any] = []
@@ -249,6 +253,7 @@ class _Builder:
         )
         while (event := get()) is not None:
             kind = type(event)
+            value: Any
             if kind is scalar_event:
                 value = self._scalar(event)
             elif kind is mapping_start or kind is sequence_start:

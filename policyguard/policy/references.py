@@ -105,7 +105,8 @@ class _Check:
         for other in sources:
             if other is self.source:
                 break
-            seen |= {part.id for part in (*other.model.rules, *other.model.retention)}
+            seen |= {rule.id for rule in other.model.rules}
+            seen |= {kept.id for kept in other.model.retention}
         duties = {d.id for s in sources[: sources.index(self.source)] for d in s.model.obligations}
         for section, known in (("rules", seen), ("retention", seen), ("obligations", duties)):
             for index, part in enumerate(getattr(self.model, section)):

@@ -7,7 +7,7 @@ Layer: policy. These models are the language: the JSON Schema is generated from 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
 
@@ -20,57 +20,30 @@ from policyguard.policy.terms import (
     Duration,
     Host,
     Id,
+    OneOrList,
     RecipientKind,
     Region,
     Sha256,
     Term,
     Text,
-    one_or_list,
     refuse,
 )
 
 ANY = ("any",)
 ANYONE = ("anyone",)
-FormName = Literal[
-    "raw", "encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"
-]
-
-
-def _words(value: object, *, every: str, code: str) -> object:
-    """One term, a list of them, or the plain word for all."""
-    if isinstance(value, str):
-        return (every,) if value == every else [value]
-    if isinstance(value, (list, tuple)):
-        if tuple(value) == (every,) and isinstance(value, tuple):
-            return value
-        if every in [item for item in value if isinstance(item, str)]:
-            hint = f"write `{every}` as a plain word, without a list"
-            raise refuse(code, f"`{every}` can't stand in a list", hint)
-        if not value:
-            raise refuse("PG103", "an empty list covers nothing", f"name something, or `{every}`")
-    return value
-
-
-def _covers(item: Any, every: str) -> Any:
-    return Annotated[
-        tuple[item, ...],
-        BeforeValidator(
-            lambda value: _words(value, every=every, code="PG103"),
-            json_schema_input_type=Literal[every] | item | list[item],
-        ),
-    ]
-
-
-Words = _covers(Term, "any")
+FormName = Literal["raw", "encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"]
 
 
 def _language(value: object) -> object:
     if value in ("1", 1) and not isinstance(value, bool):
         return 1
-    raise refuse("PG115", "this version of the policy language is not known", "write policyguard: 1")
+    raise refuse(
+        "PG115", "this version of the policy language is not known", "write policyguard: 1"
+    )
 
 
 Language = Annotated[Literal[1], BeforeValidator(_language)]
+Words = Annotated[tuple[Term, ...], OneOrList("any")]
 
 
 class FormAsk(Part):
@@ -124,19 +97,23 @@ class Selector(Part):
         return self
 
 
+def _shape(value: object) -> str:
+    return "a selector" if isinstance(value, (Mapping, Selector)) else "an id"
+
+
 Target = Annotated[
     Annotated[Id, Tag("an id")] | Annotated[Selector, Tag("a selector")],
-    Discriminator(lambda value: "an id" if not isinstance(value, (Mapping, Selector)) else "a selector"),
+    Discriminator(_shape),
 ]
-Targets = _covers(Target, "anyone")
+Targets = Annotated[tuple[Target, ...], OneOrList("anyone")]
 
 
 class Cover(Part):
     """What a forbid or an `except` covers; what is left out means all."""
 
-    data: Words | None = None  # type: ignore[valid-type]  # a computed type
-    purposes: Words | None = None  # type: ignore[valid-type]  # a computed type
-    to: Targets | None = None  # type: ignore[valid-type]  # a computed type
+    data: Words | None = None
+    purposes: Words | None = None
+    to: Targets | None = None
     form: Form | None = None
 
     @model_validator(mode="after")
@@ -150,9 +127,9 @@ class Cover(Part):
 class Permit(Part):
     """What a permit covers; everything must be written out."""
 
-    data: Words  # type: ignore[valid-type]  # a computed type
-    purposes: Words  # type: ignore[valid-type]  # a computed type
-    to: Targets  # type: ignore[valid-type]  # a computed type
+    data: Words
+    purposes: Words
+    to: Targets
     form: Form | None = None
 
 
@@ -162,12 +139,14 @@ class Except(Cover):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise refuse("PG103", "`except` must name something", "it takes everything out as it is")
+            raise refuse(
+                "PG103", "`except` must name something", "it takes everything out as it is"
+            )
         return self
 
 
-Excepts = one_or_list(Except)
-Cites = Annotated[one_or_list(ClauseId), Field(min_length=1)]
+Excepts = Annotated[tuple[Except, ...], OneOrList()]
+Cites = Annotated[tuple[ClauseId, ...], OneOrList()]
 
 
 class Rule(Part):
@@ -176,7 +155,7 @@ class Rule(Part):
     id: Id
     permit: Permit | None = None
     forbid: Cover | None = None
-    except_: Excepts | None = Field(None, alias="except", min_length=1)  # type: ignore[valid-type]  # a computed type
+    except_: Excepts | None = Field(None, alias="except")
     when: When | None = None
     if_unknown: Literal["does_not_apply"] | None = None
     cites: Cites = ()
@@ -193,10 +172,16 @@ class Rule(Part):
             hint = "it says what an unknown `when` of a forbid means"
             raise refuse("PG103", "`if_unknown` belongs to a forbid with `when`", hint)
         if self.forbid is not None and self.forbid.form is not None:
-            if set(self.forbid.form.names()) != {"raw"}:
+            asked = set(self.forbid.form.names())
+            if asked != {"raw"}:
                 hint = "forbid the raw form, and permit the safer ones"
                 raise refuse("PG111", "a forbid may ask for form `raw` only", hint)
         return self
+
+    @property
+    def cover(self) -> Permit | Cover:
+        """What the rule covers, whichever its effect."""
+        return self.permit or self.forbid or Cover()
 
     @property
     def excepts(self) -> tuple[Except, ...]:
@@ -208,11 +193,11 @@ class Retention(Part):
     """How long data are kept: a forbid on older data, whatever the purpose or recipient."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_.+:-]{1,512}$")] = ""
-    data: Words  # type: ignore[valid-type]  # a computed type
+    data: Words
     keep: Duration
     since: Id
-    unless: Annotated[one_or_list(Id), Field(min_length=1)] = ()
-    except_: Excepts | None = Field(None, alias="except", min_length=1)  # type: ignore[valid-type]  # a computed type
+    unless: Annotated[tuple[Id, ...], OneOrList()] = ()
+    except_: Excepts | None = Field(None, alias="except")
     cites: Cites = ()
 
     @model_validator(mode="before")
@@ -271,21 +256,21 @@ class Notice(Part):
     title: Text = ""
     updated: Date | None = None
     source: Text | None = None
-    clauses: dict[ClauseId, Clause] = {}
+    clauses: dict[ClauseId, Clause] = Field(default_factory=dict)
 
 
 class OwnTerms(Part):
     """Terms that a policy adds: data and purposes below existing ones, and facts."""
 
-    data: dict[Term, Text] = {}
-    purposes: dict[Term, Text] = {}
-    facts: dict[Id, Text] = {}
+    data: dict[Term, Text] = Field(default_factory=dict)
+    purposes: dict[Term, Text] = Field(default_factory=dict)
+    facts: dict[Id, Text] = Field(default_factory=dict)
 
 
 class NamedOnly(Part):
     """Data that a permit on something above never reaches: it must name them."""
 
-    data: Annotated[one_or_list(Term), Field(min_length=1)]
+    data: Annotated[tuple[Term, ...], OneOrList()]
     cites: Cites = ()
 
 
@@ -303,12 +288,12 @@ class Policy(Part):
     id: Id
     title: Text = ""
     version: Text = ""
-    extends: Annotated[one_or_list(Text), Field(min_length=1)] = ()
+    extends: Annotated[tuple[Text, ...], OneOrList()] = ()
     notice: Notice = Notice()
     taxonomy: Literal["fideslang"] = "fideslang"
     terms: OwnTerms = OwnTerms()
     named_only: tuple[NamedOnly, ...] = ()
-    recipients: dict[Id, Recipient] = {}
+    recipients: dict[Id, Recipient] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     retention: tuple[Retention, ...] = ()
     obligations: tuple[Obligation, ...] = ()
@@ -337,8 +322,8 @@ class Policy(Part):
 
     def all_cites(self) -> Iterator[tuple[str, str]]:
         """Every (what cites, clause id)."""
-        for group in (self.rules, self.retention, self.obligations):
-            for part in group:
-                yield from ((part.id, clause) for clause in part.cites)
+        parts: list[Rule | Retention | Obligation] = [*self.rules, *self.retention]
+        for part in [*parts, *self.obligations]:
+            yield from ((part.id, clause) for clause in part.cites)
         for root in self.named_only:
             yield from (("named_only", clause) for clause in root.cites)

@@ -10,8 +10,8 @@ import re
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from policyguard.policy.durations import parse_duration
 from policyguard.policy.hosts import parse_host_pattern
@@ -52,7 +52,7 @@ def refuse(code: str, message: str, hint: str = "") -> PydanticCustomError:
     """The error of a validator: a stable code, a sentence, a way out."""
     # Braces are the template language of the error class; what a person wrote may hold them.
     template = message.replace("{", "(").replace("}", ")")
-    return PydanticCustomError(code, template, {"hint": hint})  # type: ignore[arg-type]  # plain text
+    return PydanticCustomError(code, template, {"hint": hint})
 
 
 def _text(value: object, what: str) -> str:
@@ -135,7 +135,9 @@ def _region(value: object) -> str:
     if is_region(text):
         return text
     near = suggest_region(text) if text else None
-    hint = f"did you mean `{near}`?" if near else "use ISO 3166 codes such as DE or US-CA, or EU, EEA"
+    hint = (
+        f"did you mean `{near}`?" if near else "use ISO 3166 codes such as DE or US-CA, or EU, EEA"
+    )
     raise refuse("PG113", "unknown region", hint)
 
 
@@ -146,8 +148,11 @@ def _host(value: object) -> str:
         parse_host_pattern(value)
     except ValueError as error:
         # Denies: a pattern that can't be read stops the load. The text is our own sentence.
-        raise refuse("PG114", f"bad host: {error}", "write `www.example.com`, `*.example.com` or "
-                     "`www.example.com/path`") from None
+        raise refuse(
+            "PG114",
+            f"bad host: {error}",
+            "write `www.example.com`, `*.example.com` or `www.example.com/path`",
+        ) from None
     return value
 
 
@@ -165,10 +170,6 @@ def _free(value: object) -> str:
     raise refuse("PG103", "must be text")
 
 
-def _as_list(value: object) -> object:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
 _ID_SCHEMA: Final = {"type": "string", "pattern": f"^{_ID.pattern}$"}
 _NUMBER_OR_TEXT: Final = {"type": ["string", "number"]}
 
@@ -182,9 +183,7 @@ Term = Annotated[
 ]
 Bool = Annotated[bool, BeforeValidator(_bool)]
 Int = Annotated[int, BeforeValidator(_int)]
-Date = Annotated[
-    str, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})
-]
+Date = Annotated[str, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
 Duration = Annotated[
     str,
     BeforeValidator(_duration),
@@ -208,12 +207,45 @@ Sha256 = Annotated[
 Text = Annotated[str, BeforeValidator(_free), WithJsonSchema({"type": ["string", "number"]})]
 
 
-def one_or_list(item: Any) -> Any:
-    """The type of a field that takes one value or a list of them; held as a tuple."""
-    return Annotated[
-        tuple[item, ...],
-        BeforeValidator(_as_list, json_schema_input_type=item | list[item]),
-    ]
+class OneOrList:
+    """Marks a tuple field that a file may fill with one value or a list of them.
+
+    Attributes:
+        every: the plain word that stands for all, or "" if there is none.
+    """
+
+    __slots__ = ("every",)
+
+    def __init__(self, every: str = "") -> None:
+        self.every = every
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Normalise to a list before the items are checked."""
+        return core_schema.no_info_before_validator_function(self.normalise, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The item itself, a list of items, or the word for all."""
+        many = handler(schema)
+        choices: list[Any] = [many.get("items", {}), {**many, "minItems": 1}]
+        return {"anyOf": [{"const": self.every}, *choices] if self.every else choices}
+
+    def normalise(self, value: object) -> object:
+        """One value as a list; a list as it is, if it names something."""
+        every = self.every
+        if isinstance(value, tuple):
+            return value
+        if not isinstance(value, list):
+            return [value]
+        if not value:
+            raise refuse("PG103", "an empty list names nothing", f"{every and 'write '}{every}")
+        if every and every in [item for item in value if isinstance(item, str)]:
+            hint = f"write `{every}` as a plain word, without a list"
+            raise refuse("PG103", f"`{every}` can't stand in a list", hint)
+        return value
 
 
 def ancestors(term: str) -> tuple[str, ...]:

@@ -1,0 +1,78 @@
+"""The digest of a policy's meaning, and of a clause's published text.
+
+Layer: policy. Start reading at `policy_digest`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from policyguard.policy.conditions import Part
+from policyguard.policy.rules import Policy
+from policyguard.policy.taxonomy import built_in
+
+
+def policy_digest(policy: Policy) -> str:
+    """SHA-256 over the canonical JSON of the meaning, as 64 hexadecimal digits.
+
+    Rules count by id and lists as sets; titles, `says`, phrases and the order of anything don't
+    count. The version of the built-in taxonomy does. Cost: O(size of the policy).
+    """
+    meaning = {
+        "language": policy.policyguard,
+        "id": policy.id,
+        "version": policy.version,
+        "taxonomy": built_in().version,
+        "terms": {
+            "data": sorted(policy.terms.data),
+            "purposes": sorted(policy.terms.purposes),
+            "facts": sorted(policy.terms.facts),
+        },
+        "clauses": {name: clause.sha256 for name, clause in policy.notice.clauses.items()},
+        "recipients": _plain(policy.everyone),
+        "named_only": _plain(policy.named_only),
+        "rules": {rule.id: _plain(rule) for rule in policy.rules},
+        "retention": {kept.id: _plain(kept) for kept in policy.retention},
+        "obligations": {promise.id: _plain(promise) for promise in policy.obligations},
+        "purpose_changes": _plain(policy.purpose_changes),
+        "at_least": policy.at_least,
+    }
+    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Plain data with lists as sorted sets and empty parts left out."""
+    if isinstance(value, Part):
+        found = {}
+        for name in type(value).model_fields:
+            part = _plain(getattr(value, name))
+            # A condition's `false` means something; an empty part of anything doesn't.
+            if part not in (None, [], {}):
+                found[name] = part
+        return found
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return _set(value)
+    return value
+
+
+def _set(items: Iterable[Any]) -> list[Any]:
+    by_text = {json.dumps(part, sort_keys=True): part for part in map(_plain, items)}
+    return [by_text[text] for text in sorted(by_text)]
+
+
+def clause_digest(text: str) -> str:
+    """SHA-256 of a clause's published text: NFKC, white space collapsed, trimmed, UTF-8.
+
+    Args:
+        text: the clause with its markup removed.
+    """
+    flat = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip()
+    return hashlib.sha256(flat.encode("utf-8")).hexdigest()

@@ -1,25 +1,116 @@
 """Write the generated parts of the documents; called by cog from the Markdown files.
 
-Each function prints Markdown to cog's output. Start reading at `cli_help`. `make docs` writes the parts,
-`make check` fails when they are stale.
+Each function prints Markdown to cog's output. Start reading at `cli_help`. `make docs` writes the
+parts, `make check` fails when they are stale.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
+import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import cog  # type: ignore[import-not-found]  # exists while cog runs
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def out(*lines: str) -> None:
-    """Print lines of Markdown."""
+def cli_help() -> None:
+    """A section for each command, with its help as the terminal shows it."""
+    from typer.main import get_command  # noqa: PLC0415 - heavy, and for this part only
+
+    from policyguard.cli import app  # noqa: PLC0415 - as above
+
+    for name in sorted(getattr(get_command(app), "commands", {})):
+        _print(f"## `policyguard {name}`", "", "```text", _help(name), "```", "")
+
+
+def _help(name: str) -> str:
+    environment = os.environ | {"COLUMNS": "96", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "policyguard", name, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+def error_codes() -> None:
+    """A table of all codes."""
+    from policyguard.catalogue import CODES  # noqa: PLC0415 - for this part only
+
+    _print("| code | meaning |", "| --- | --- |")
+    for code in sorted(CODES):
+        _print(f"| `{code}` | {CODES[code]} |")
+
+
+def api() -> None:
+    """A section for each public name, with its signature and docstring."""
+    import policyguard  # noqa: PLC0415 - for this part only
+
+    for name in policyguard.__all__:
+        if name.startswith("__"):
+            continue
+        thing = getattr(policyguard, name)
+        _print(f"## `{name}`", "", "```text", f"{name}{_signature(thing)}", "```", "")
+        _print(*_docstring(thing), "")
+        if not inspect.isclass(thing) or issubclass(thing, BaseException):
+            continue
+        for method, value in vars(thing).items():
+            if method.startswith("_") or not callable(getattr(value, "__func__", value)):
+                continue
+            function = getattr(value, "__func__", value)
+            _print(f"### `{name}.{method}`", "", "```text")
+            _print(f"{method}{_signature(function)}", "```", "", *_docstring(function), "")
+
+
+def _signature(thing: object) -> str:
+    try:
+        return str(inspect.signature(thing))  # type: ignore[arg-type]  # refused with a TypeError
+    except (TypeError, ValueError):
+        return ""
+
+
+def _docstring(thing: object) -> list[str]:
+    """The docstring as Markdown: its sections as a bold word with a block below."""
+    lines: list[str] = []
+    for line in (inspect.getdoc(thing) or "").splitlines():
+        if line.rstrip(":") in {"Args", "Returns", "Raises", "Attributes", "Cost", "Example"}:
+            lines += [f"**{line.rstrip(':')}**", ""]
+        elif line.startswith("    ") and not line.startswith("     "):
+            lines.append(f"- {line.strip()}")
+        else:
+            lines.append(line.strip() if line.startswith("     ") else line)
+    return lines
+
+
+def plugins() -> None:
+    """A table of the plugins in this repository."""
+    _print("| plugin | attaches to | supported | distribution |", "| --- | --- | --- | --- |")
+    for path in sorted(ROOT.glob("plugins/*/pyproject.toml")):
+        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        ranges = [item for item in _ranges(project) if not item.startswith("policyguard")]
+        cells = [
+            f"`{path.parent.name}`",
+            project.get("description", ""),
+            ", ".join(f"`{item}`" for item in ranges) or "any",
+            f"`{project['name']}`",
+        ]
+        _print("| " + " | ".join(cells) + " |")
+
+
+def _ranges(project: dict[str, object]) -> list[str]:
+    found = list(project.get("dependencies", []))  # type: ignore[call-overload]  # TOML
+    for items in project.get("optional-dependencies", {}).values():  # type: ignore[attr-defined]  # TOML
+        found += items
+    return found
+
+
+def _print(*lines: str) -> None:
     for line in lines:
         cog.outl(line)

@@ -23,11 +23,19 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from policyguard.policy.datamap import load_data_map
 from sybil import Document, Example, Region
+
+from policyguard.errors import PolicyGuardError
+from policyguard.policy.assemble import load_policy
+from policyguard.policy.loader import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "tests" / "docs_base.yaml"
@@ -122,38 +130,32 @@ def run_python(example: Example, block: Block) -> str | None:
         return None
     line = example.document.text.count("\n", 0, block.body_start)
     code = compile("\n" * line + block.text, example.path, "exec", dont_inherit=True)
-    exec(code, example.namespace)  # noqa: S102 - to execute it is what this runner is for
+    exec(code, example.namespace)  # to execute it is what this runner is for
     return None
 
 
 def run_yaml(_example: Example, block: Block) -> str | None:
     """Load the block as the kind of file that its keys say it is."""
-    from policyguard.policy.loader import read_document
-
     keys = set(re.findall(r"^([a-z_]+):", block.text, re.MULTILINE))
-    if block.text.lstrip().startswith("- ") or keys == {"cases"}:
-        return _load_cases(block)
+    if keys == {"cases"}:
+        return _read_cases(block)
     if keys and keys <= DATA_MAP_KEYS:
         return _load("data map", block.text, block.file)
     if keys and keys <= POLICY_KEYS:
         whole = "policyguard" in keys
         return _load("policy", block.text if whole else _completed(block.text, keys), block.file)
-    if "file" not in block.__dict__ or not block.file:
-        read_document(block.text)
-        return f"neither policy, data map nor cases: {sorted(keys)}"
-    return None
+    return f"neither policy, data map nor cases: {sorted(keys)}"
 
 
 def _load(kind: str, text: str, file: str) -> str | None:
-    from policyguard.errors import PolicyGuardError
-    from policyguard.policy.assemble import load_policy
-    from policyguard.policy.datamap import load_data_map
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (Path(file).name if file else "fragment.yaml")
         path.write_text(text, encoding="utf-8")
         try:
-            (load_policy if kind == "policy" else load_data_map)(path)
+            if kind == "policy":
+                load_policy(path)
+            else:
+                load_data_map(path)
         except PolicyGuardError as error:
             return f"{kind} can't be loaded:\n{error}"
     return None
@@ -166,12 +168,11 @@ def _completed(fragment: str, keys: set[str]) -> str:
     return "".join(kept) + "\n" + fragment
 
 
-def _load_cases(block: Block) -> str | None:
-    import yaml
-
-    tree = yaml.safe_load(block.text)
-    rows = tree["cases"] if isinstance(tree, dict) else tree
-    wrong = sorted({key for row in rows for key in row} - CASE_KEYS)
+def _read_cases(block: Block) -> str | None:
+    document = read_text(block.text, name="cases")
+    if document.problems:
+        return "\n".join(map(str, document.problems))
+    wrong = sorted({key for row in document.tree["cases"] for key in row} - CASE_KEYS)
     return f"keys that no case has: {wrong}" if wrong else None
 
 
@@ -214,25 +215,31 @@ def run_console(example: Example, block: Block) -> str | None:
 
 def run_command(command: str, session: Session) -> str:
     """Run one command in the document's folder; set the session's status; return its output."""
-    words = shlex.split(command, comments=True)
+    words = shlex.split(command)
+    folder = Path.cwd()
     if words[0] == "echo":
         return f"{session.status}\n"
+    if words[:2] == ["pip", "install"]:
+        session.status = check_requirements(words[2:])
+        return ""
     if words[0] == "make":
         # A target is checked, not run: these tests are themselves run by `make test`.
         words, folder = ["make", "--dry-run", *words[1:]], ROOT
-    elif words[:2] == ["pip", "install"]:
-        session.status = check_requirements(words[2:])
-        return ""
-    elif words[0] in {"python", "policyguard", "pytest"}:
-        folder = Path.cwd()
-        words = [sys.executable, *(["-m"] if words[0] != "python" else []), *words[:]]
-        words = [word for word in words if word != "python"]
+    elif words[0] == "python":
+        words[0] = sys.executable
+    elif words[0] == "policyguard":
+        words[:1] = [sys.executable, "-m", "policyguard"]
     else:
         raise ValueError(f"a document may not run `{words[0]}`")
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    environment.pop("PYTHONWARNINGS", None)
-    done = subprocess.run(  # noqa: S603 - the command stands in our own documents
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     session.status = done.returncode
     if words[0] == "make" and not done.returncode:

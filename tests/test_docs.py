@@ -14,6 +14,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from policyguard.cli import app
+from policyguard.policy.rules import Policy
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNER = ROOT / "tests" / "docs_runner.py"
@@ -22,6 +26,7 @@ DOCUMENTS = sorted(
     + [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
     + list((ROOT / "plugins").glob("*.md"))
 )
+FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -46,7 +51,7 @@ def test_every_fenced_block_of_a_document_runs(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
     """A link between documents leads to a file that exists."""
-    prose = re.sub(r"^( *)```.*?^\1```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = FENCED.sub("", path.read_text("utf-8"))
     targets = [match[1] for match in LINK.finditer(prose) if "://" not in match[1]]
     missing = [target for target in targets if not (path.parent / target).exists()]
     assert missing == []
@@ -54,19 +59,19 @@ def test_every_link_of_a_document_leads_to_a_file(path: Path) -> None:
 
 # fmt: off
 WRONG = {
-    # what is wrong                        a document that has it
-    "a language that nothing executes":    "```ruby\nputs 1\n```\n",
-    "Python that raises":                  "```python\nraise ValueError\n```\n",
-    "a policy that doesn't load":          "```yaml\nrules:\n  - id: broken\n```\n",
-    "an unknown key in a case":            "```yaml\ncases:\n  - {id: a, exepct: deny}\n```\n",
-    "YAML that is no file of ours":        "```yaml\ncolour: blue\n```\n",
-    "a command with another output":       "```console\n$ policyguard --version\n0.0\n```\n",
-    "a command that fails in silence":     "```console\n$ policyguard check nothing.yaml\n...\n```\n",
-    "a command that nobody may run":       "```console\n$ curl example.com\n```\n",
-    "a make target that doesn't exist":    "```console\n$ make nonsense\n```\n",
-    "an extra that doesn't exist":         "```console\n$ pip install policyguard-runtime[x]\n```\n",
-    "TOML that isn't TOML":                "```toml\n= 1\n```\n",
-    "JSON that isn't JSON":                "```json\n{,}\n```\n",
+    # what is wrong                     a document that has it
+    "a language that nothing executes": "```ruby\nputs 1\n```\n",
+    "Python that raises":               "```python\nraise ValueError\n```\n",
+    "a policy that doesn't load":       "```yaml\nrules:\n  - id: broken\n```\n",
+    "an unknown key in a case":         "```yaml\ncases:\n  - {id: a, exepct: deny}\n```\n",
+    "YAML that is no file of ours":     "```yaml\ncolour: blue\n```\n",
+    "a command with another output":    "```console\n$ policyguard --version\n0.0\n```\n",
+    "a command that fails in silence":  "```console\n$ policyguard check none.yaml\n...\n```\n",
+    "a command that nobody may run":    "```console\n$ curl example.com\n```\n",
+    "a make target that doesn't exist": "```console\n$ make nonsense\n```\n",
+    "an extra that doesn't exist":      "```console\n$ pip install policyguard-runtime[x]\n```\n",
+    "TOML that isn't TOML":             "```toml\n= 1\n```\n",
+    "JSON that isn't JSON":             "```json\n{,}\n```\n",
 }
 # fmt: on
 
@@ -99,18 +104,11 @@ def test_every_command_is_documented() -> None:
 
 
 def _commands() -> list[str]:
-    from typer.main import get_command
-
-    from policyguard.cli import app
-
-    command = get_command(app)
-    return sorted(getattr(command, "commands", {}))
+    return sorted(getattr(get_command(app), "commands", {}))
 
 
 def test_every_key_of_the_policy_language_is_documented() -> None:
     """The page on the policy language names every key that the loader accepts."""
-    from policyguard.policy.rules import Policy
-
     page = (ROOT / "docs" / "reference" / "policy-language.md").read_text("utf-8")
     documented = set(re.findall(r"`([a-z_]+)`", page))
     missing = sorted(_keys(Policy.model_json_schema(by_alias=True)) - documented)

@@ -16,9 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 MODULES = sorted((ROOT / "policyguard").rglob("*.py")) + sorted(
     (ROOT / "plugins").glob("*/policyguard_*.py")
 )
-TESTS = sorted((ROOT / "tests").rglob("test_*.py")) + sorted(
-    (ROOT / "plugins").glob("*/test_*.py")
-)
+TESTS = sorted((ROOT / "tests").rglob("test_*.py")) + sorted((ROOT / "plugins").glob("*/test_*.py"))
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 POLICIES = sorted(path for path in (ROOT / "policies").iterdir() if path.is_dir())
 
@@ -65,7 +63,9 @@ def test_every_test_says_what_the_user_can_rely_on() -> None:
 def test_no_test_is_skipped_or_expected_to_fail() -> None:
     """A test that doesn't run proves nothing."""
     pattern = re.compile(r"pytest\.(skip|xfail|importorskip)\(|mark\.(skip|skipif|xfail)\b")
-    found = [_name(p) for p in TESTS if p != Path(__file__) and pattern.search(p.read_text("utf-8"))]
+    found = [
+        _name(p) for p in TESTS if p != Path(__file__) and pattern.search(p.read_text("utf-8"))
+    ]
     assert found == []
 
 
@@ -104,7 +104,9 @@ def test_no_code_is_left_open() -> None:
 @pytest.mark.parametrize("folder", POLICIES, ids=lambda path: path.name)
 def test_a_policy_has_its_three_files(folder: Path) -> None:
     """Policy, data map and truth table stand side by side."""
-    assert {"policy.yaml", "data-map.yaml", "cases.yaml"} <= {path.name for path in folder.iterdir()}
+    assert {"policy.yaml", "data-map.yaml", "cases.yaml"} <= {
+        path.name for path in folder.iterdir()
+    }
 
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
@@ -132,7 +134,11 @@ def test_the_changelog_has_the_version() -> None:
 def test_make_lists_its_targets() -> None:
     """`make help` names what a developer can run."""
     done = subprocess.run(
-        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     listed = {line.split()[1] for line in done.stdout.splitlines()}
     assert {"setup", "demo", "test", "check", "bench", "docs", "golden", "fmt", "clean"} <= listed
@@ -141,7 +147,7 @@ def test_make_lists_its_targets() -> None:
 def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
     """On a machine with an old Python only, setup stops with one clear sentence."""
     old = tmp_path / "python3"
-    old.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo Python 3.8.1\nexit 1\n", "utf-8")
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1\nexit 1\n', "utf-8")
     old.chmod(0o755)
     done = subprocess.run(
         ["make", "setup", "VENV=" + str(tmp_path / "venv"), f"PYTHON={old}"],

@@ -18,7 +18,7 @@ MODULES = sorted((ROOT / "policyguard").rglob("*.py")) + sorted(
 )
 TESTS = sorted((ROOT / "tests").rglob("test_*.py")) + sorted((ROOT / "plugins").glob("*/test_*.py"))
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
-POLICIES = sorted(path for path in (ROOT / "policies").iterdir() if path.is_dir())
+POLICIES = sorted(path.parent for path in (ROOT / "policies").glob("*/policy.yaml"))
 
 
 def _name(path: Path) -> str:
@@ -97,7 +97,7 @@ def test_every_ignore_carries_its_code_and_its_reason() -> None:
 
 def test_no_code_is_left_open() -> None:
     """No stub and no note to self is shipped."""
-    open_end = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    open_end = re.compile(r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b")
     assert [_name(path) for path in MODULES if open_end.search(path.read_text("utf-8"))] == []
 
 

@@ -8,6 +8,7 @@ What happens to a block is decided by its language:
 - python: executed; the blocks of one document share a namespace.
 - yaml, toml, json, jsonl: loaded as the file that they are. A caption (`:caption: policy.yaml`, or
   `<!-- file: policy.yaml -->` on the line above) writes the file for the blocks that follow.
+  A file named `broken*` is only written.
 - console: each `$ command` is run and its output compared; `...` stands for anything. A command
   that exits with something else than 0 must be followed by `$ echo $?`.
 - text: only read. Any other language is an error, so that no block goes unexecuted by accident.
@@ -27,15 +28,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policyguard.policy.casefile import load_cases
 from policyguard.policy.datamap import load_data_map
 from sybil import Document, Example, Region
 
 from policyguard.errors import PolicyGuardError
 from policyguard.policy.assemble import load_policy
-from policyguard.policy.loader import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "tests" / "docs_base.yaml"
@@ -51,7 +52,6 @@ POLICY_KEYS = {
     "recipients", "rules", "retention", "obligations", "at_least", "purpose_changes", "extends",
 }  # fmt: skip
 DATA_MAP_KEYS = {"tables", "derived", "fields"}
-CASE_KEYS = {"id", "data", "form", "purpose", "recipient", "context", "expect", "cites", "why"}
 
 
 @dataclass
@@ -117,6 +117,8 @@ def evaluate(example: Example) -> str | None:
         path = Path(block.file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
+        if path.name.startswith("broken"):
+            return None  # the command after it shows what is wrong with it
     runner = RUNNERS.get(block.language)
     if runner is None:
         return f"nothing executes a block of language `{block.language}`"
@@ -134,11 +136,18 @@ def run_python(example: Example, block: Block) -> str | None:
     return None
 
 
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "policy": load_policy,
+    "data map": load_data_map,
+    "truth table": load_cases,
+}
+
+
 def run_yaml(_example: Example, block: Block) -> str | None:
     """Load the block as the kind of file that its keys say it is."""
     keys = set(re.findall(r"^([a-z_]+):", block.text, re.MULTILINE))
-    if keys == {"cases"}:
-        return _read_cases(block)
+    if keys == {"cases"} or re.search(r"\A(#.*\n|\n)*- ", block.text):
+        return _load("truth table", block.text, block.file)
     if keys and keys <= DATA_MAP_KEYS:
         return _load("data map", block.text, block.file)
     if keys and keys <= POLICY_KEYS:
@@ -152,10 +161,7 @@ def _load(kind: str, text: str, file: str) -> str | None:
         path = Path(folder) / (Path(file).name if file else "fragment.yaml")
         path.write_text(text, encoding="utf-8")
         try:
-            if kind == "policy":
-                load_policy(path)
-            else:
-                load_data_map(path)
+            LOADERS[kind](path)
         except PolicyGuardError as error:
             return f"{kind} can't be loaded:\n{error}"
     return None
@@ -166,14 +172,6 @@ def _completed(fragment: str, keys: set[str]) -> str:
     sections = re.split(r"^(?=[a-z_]+:)", BASE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     kept = [part for part in sections if part.split(":", 1)[0] not in keys]
     return "".join(kept) + "\n" + fragment
-
-
-def _read_cases(block: Block) -> str | None:
-    document = read_text(block.text, name="cases")
-    if document.problems:
-        return "\n".join(map(str, document.problems))
-    wrong = sorted({key for row in document.tree["cases"] for key in row} - CASE_KEYS)
-    return f"keys that no case has: {wrong}" if wrong else None
 
 
 def run_toml(_example: Example, block: Block) -> str | None:

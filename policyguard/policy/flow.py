@@ -160,6 +160,18 @@ class Facts:
         )
         self.memo = {}
 
+    def merged(self, context: Mapping[str, Any]) -> Facts:
+        """These facts with others on top; answers and named facts are merged key by key."""
+        other = Facts(context)
+        found = Facts()
+        for name in CONTEXT_KEYS:
+            mine, given = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Mapping):
+                setattr(found, name, {**mine, **given})
+            else:
+                setattr(found, name, given if name in context else mine)
+        return found
+
     def __repr__(self) -> str:
         """Names of what is known, never a value: facts are personal data."""
         known = [

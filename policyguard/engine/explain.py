@@ -1,0 +1,230 @@
+"""A Decision in plain sentences, with the nearest allowed flow. Computed only on demand.
+
+Layer: engine. Start reading at `explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from policyguard.engine.atoms import Atom
+from policyguard.engine.compile import Snapshot
+from policyguard.engine.covers import Compiled
+from policyguard.engine.decide import Context
+from policyguard.engine.decision import Decision
+from policyguard.policy.flow import NO_FACTS, Facts, Flow, close_form
+from policyguard.policy.terms import SELF, at_or_below, in_words
+
+REASONS: Final = {
+    "no_purpose": "the code that asked said no purpose",
+    "purpose_change": "the policy doesn't let this purpose follow the one before",
+    "forbidden": "a rule forbids it",
+    "unknown_term": "the policy doesn't know this data category or purpose",
+    "unknown_recipient": "the policy names no such recipient",
+    "unlabelled": "nobody has said what this data is",
+    "cannot_tell": "what flows here can't be told",
+    "not_covered": "no permit covers it",
+    "unmet": "the permits that cover it ask for something that doesn't hold",
+    "unknown_facts": "it depends on facts that are not known",
+    "permitted": "a permit covers it",
+}
+_VERDICTS: Final = {"allow": "allowed", "deny": "denied", "conditional": "conditional"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One single change that makes the flow allowed with the facts that are known.
+
+    Attributes:
+        kind: what is changed.
+        what: the fact's name, the forms, the recipient's id, or the data.
+        sentence: the change in words.
+    """
+
+    kind: Literal["fact", "form", "recipient", "drop"]
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a flow got its verdict.
+
+    Attributes:
+        headline: the flow and its verdict.
+        because: the reason, then one line for each deciding rule or clause.
+        nearest: every single change that gives allow; facts, forms, recipients, then dropping.
+    """
+
+    headline: str
+    because: tuple[str, ...]
+    nearest: tuple[Change, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of it, a line each."""
+        changes = tuple(f"allowed if: {change.sentence}" for change in self.nearest)
+        return (self.headline, *self.because, *changes)
+
+
+def explain(snapshot: Snapshot, decision: Decision, facts: Facts = NO_FACTS) -> Explanation:
+    """Explain a decision.
+
+    Args:
+        snapshot: the policy that decided.
+        decision: its answer.
+        facts: what was known then; never shown, only names of facts are.
+
+    Cost: a few decisions a change that is tried; not for the hot path.
+    """
+    context = snapshot.context
+    nearest = () if decision.allowed else tuple(_nearest(snapshot, decision, facts))
+    verdict = _VERDICTS[decision.verdict]
+    return Explanation(
+        headline=f"{in_sentence(context, decision.flow)}: {verdict}",
+        because=(_reason(decision), *_sources(context, decision)),
+        nearest=nearest,
+    )
+
+
+def in_sentence(context: Context, flow: Flow) -> str:
+    """A flow in words: `face embedding to Facebook Pixel, for targeted advertising`."""
+    data = context.taxonomy.data.phrase(flow.data) if flow.data else "unlabelled data"
+    form = f" ({', '.join(sorted(flow.form))})" if flow.form else ""
+    if flow.purpose is None:
+        return f"{data}{form} to {in_words(flow.recipient)}, without a purpose"
+    purpose = context.taxonomy.purposes.phrase(flow.purpose)
+    return f"{data}{form} to {in_words(flow.recipient)}, for {purpose}"
+
+
+def _reason(decision: Decision) -> str:
+    why = REASONS[decision.reason]
+    return f"{why}: {', '.join(decision.unmet)}" if decision.unmet else why
+
+
+def _sources(context: Context, decision: Decision) -> Iterator[str]:
+    """Deciding rules with their places, then the clauses in words."""
+    for rule in decision.rules:
+        place = context.places.get(rule)
+        yield f"rule `{rule}`" + (f" ({place})" if place else "")
+    for clause in decision.clauses:
+        said = context.notice.clauses.get(clause)
+        yield f"clause {clause}" + (f": {said.says}" if said else "")
+
+
+def _nearest(snapshot: Snapshot, decision: Decision, facts: Facts) -> Iterator[Change]:
+    """Every single change that gives allow, in the order of DESIGN section 5."""
+    context, flow = snapshot.context, decision.flow
+    if flow.purpose is not None and decision.reason != "purpose_change":
+        yield from _facts(snapshot, decision, facts)
+        yield from _forms(snapshot, flow, facts)
+        yield from _recipients(snapshot, flow, facts)
+    data = context.taxonomy.data.phrase(flow.data) if flow.data else "this data"
+    yield Change("drop", flow.data, f"{data} is left out")
+
+
+def _facts(snapshot: Snapshot, decision: Decision, facts: Facts) -> Iterator[Change]:
+    flow = decision.flow
+    for name in decision.unmet:
+        # A refused consent is an answer, not a fact to establish; how data travel can be changed.
+        if decision.reason != "unknown_facts" and name != "transport":
+            continue
+        for given, sentence in _answers(snapshot.context, flow, name):
+            if snapshot.decide(*flow, facts.merged(given)).allowed:
+                yield Change("fact", name, sentence)
+                break
+
+
+def _answers(context: Context, flow: Flow, name: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Values of a fact to try, from what the rules themselves ask."""
+    kind, _, rest = name.partition(":")
+    if kind in ("consent", "opt_out"):
+        what = "consent is given for" if kind == "consent" else "nobody has opted out of"
+        phrase = context.taxonomy.purposes.phrase(rest)
+        yield {kind: {rest: kind == "consent"}}, f"{what} {phrase}"
+    elif kind == "facts":
+        yield {"facts": {rest: True}}, f"it is established that `{rest}` is true"
+        yield {"facts": {rest: False}}, f"it is established that `{rest}` is false"
+    elif kind == "restricted":
+        yield {kind: False}, "the person has not restricted the processing"
+    elif kind == "legal_request":
+        yield {kind: True}, "there is a documented legal duty, order or request"
+        yield {kind: False}, "there is no legal request"
+    else:
+        for atom in _asked(context, flow):
+            yield from _measured(kind, atom)
+
+
+def _measured(kind: str, atom: Atom) -> Iterator[tuple[dict[str, Any], str]]:
+    value: Any = atom.value
+    if kind == "age" and atom.kind in ("age_below", "age_from"):
+        yield {"age": value}, f"the person is known to be {value} or older"
+        yield {"age": value - 1}, f"the person is known to be younger than {value}"
+    elif kind == "region" and atom.kind == "region":
+        for region in value:
+            yield {"region": region}, f"the person is known to be in {region}"
+    elif kind == "transport" and atom.kind == "transport":
+        yield {"transport": "https"}, "it is sent over https"
+    elif kind == "data_age" and atom.kind == "data_age":
+        yield {"data_age": "P0D"}, "the data are known to be recent"
+
+
+def _asked(context: Context, flow: Flow) -> list[Atom]:
+    """The atoms of every rule that covers the flow by data, purpose and recipient."""
+    declared = flow.recipient in context.recipients
+    asked: dict[Atom, None] = {}
+    for index in (context.forbids, context.permits):
+        where = (flow.data, flow.purpose or "", flow.recipient)
+        for number in index.candidates(*where, declared=declared):
+            when = context.rules[number].when
+            asked.update(dict.fromkeys(when.atoms() if when else ()))
+    return list(asked)
+
+
+def _forms(snapshot: Snapshot, flow: Flow, facts: Facts) -> Iterator[Change]:
+    context = snapshot.context
+    declared = flow.recipient in context.recipients
+    where = (flow.data, flow.purpose or "", flow.recipient)
+    tried: set[frozenset[str]] = set()
+    for number in context.permits.candidates(*where, declared=declared):
+        rule: Compiled = context.rules[number]
+        for choice in rule.ask.choices():
+            form = close_form(choice)
+            if form == flow.form or choice in tried or not form:
+                continue
+            tried.add(choice)
+            if snapshot.decide(flow.data, form, flow.purpose, flow.recipient, facts).allowed:
+                names = " and ".join(sorted(choice))
+                yield Change("form", names, f"it is {names} first, by a reviewed transform")
+
+
+def _recipients(snapshot: Snapshot, flow: Flow, facts: Facts) -> Iterator[Change]:
+    known = snapshot.context.recipients
+    asked = known.get(flow.recipient)
+    for name in sorted(known, key=lambda other: (other == SELF, other)):
+        same_kind = asked is not None and known[name].kind == asked.kind
+        if name == flow.recipient or not (same_kind or name == SELF):
+            continue
+        if snapshot.decide(flow.data, flow.form, flow.purpose, name, facts).allowed:
+            stays = "it stays with the company itself" if name == SELF else ""
+            yield Change("recipient", name, stays or f"it goes to {in_words(name)} instead")
+
+
+def clause_of(context: Context, decision: Decision) -> tuple[str, str]:
+    """The clause that says most about a denial: (id, in our words); empty if there is none.
+
+    A clause that a `named_only` root or a forbid cites comes before the others: it is the one that
+    says no.
+    """
+    roots = [
+        c
+        for root, cites in context.named_only
+        for c in cites
+        if at_or_below(decision.flow.data, root)
+    ]
+    for clause in (*roots, *decision.clauses):
+        if clause in decision.clauses and clause in context.notice.clauses:
+            return clause, context.notice.clauses[clause].says
+    return (decision.clauses[0], "") if decision.clauses else ("", "")

@@ -5,7 +5,6 @@ Layer: policy. Start reading at `load_policy`.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -18,25 +17,15 @@ from pydantic import ValidationError
 
 from policyguard.errors import PolicyError, Problem
 from policyguard.policy import rules as models
-from policyguard.policy.conditions import Part
+from policyguard.policy.conditions import Age, DataAge, Part
 from policyguard.policy.loader import LIMITS, Document, Limits, printable, read_document, read_text
+from policyguard.policy.problems import keys_of, problems_of
 from policyguard.policy.references import check_references
 from policyguard.policy.rules import OwnTerms, Policy
 
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
 _STRENGTH: Final = ("off", "flag", "redact", "block")
-_PLAIN: Final = {
-    "string_type": "must be text",
-    "bool_type": "must be true or false",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "too_short": "must not be empty",
-    "string_pattern_mismatch": "has characters that are not allowed",
-    "union_tag_not_found": "has the wrong type",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +155,7 @@ def structure(document: Document) -> Source | None:
         model = Policy.model_validate(tree)
     except ValidationError as error:
         # Denies: the problems go into the document, and no policy comes of it.
-        document.problems += problems_of(document, error)
+        document.problems += problems_of(document, error, language_keys())
         return _prune(document, error)
     index = {name: range(len(value)) for name, value in tree.items() if isinstance(value, list)}
     return Source(document, model, index, frozenset())
@@ -240,72 +229,11 @@ def _names(value: Mapping[str, Any], depth: int = 3) -> set[str]:
     return found
 
 
-def problems_of(document: Document, error: ValidationError) -> list[Problem]:
-    """The validator's errors in our words, each with its place."""
-    found = []
-    for entry in error.errors(include_url=False, include_input=True):
-        loc = list(entry["loc"])
-        kind = entry["type"]
-        last = str(loc[-1]) if loc else ""
-        line, col = document.place(loc, of_key=kind in ("extra_forbidden", "invalid_key"))
-        if kind.startswith("PG"):
-            code, message = kind, entry["msg"]
-            hint = str(entry.get("ctx", {}).get("hint", ""))
-        elif kind == "extra_forbidden":
-            code, message = "PG101", f"unknown key `{printable(last)}`"
-            near = difflib.get_close_matches(last, language_keys(), n=1, cutoff=0.6)
-            hint = f"did you mean `{near[0]}`?" if near else ""
-        elif kind == "missing":
-            code, message, hint = "PG102", f"`{last}` is missing", _missing_hint(last)
-        elif kind == "literal_error":
-            expected = str(entry.get("ctx", {}).get("expected", ""))
-            code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"
-            message = f"`{_owner(loc)}` has a value that is not known"
-            meant = _near_literal(entry.get("input"), expected)
-            hint = f"did you mean `{meant}`? {hint}" if meant else hint
-        else:
-            code, hint = "PG103", ""
-            message = f"`{_owner(loc)}` {_PLAIN.get(kind, 'has a wrong value')}"
-        if code in ("PG109", "PG103") and kind.startswith("PG") and last:
-            message = f"`{_owner(loc)}`: {message}"
-        found.append(Problem(document.file, line, col, code, message, hint))
-    return found
-
-
-def _owner(loc: Sequence[str | int]) -> str:
-    """The last step of a path that is a key of the language."""
-    words = [str(step) for step in loc if isinstance(step, str)]
-    known = [word for word in words if word in language_keys()]
-    return printable((known or words or ["file"])[-1])
-
-
-def _near_literal(value: object, expected: str) -> str:
-    words = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
-    near = difflib.get_close_matches(str(value), words, n=1) if isinstance(value, str) else []
-    return near[0] if near else ""
-
-
-def _missing_hint(key: str) -> str:
-    if key == "policyguard":
-        return "start with `policyguard: 1`"
-    if key in ("data", "purposes"):
-        return f"write `{key}: any` if all are meant"
-    return "write `to: anyone` if every declared recipient is meant" if key == "to" else ""
-
-
 @cache
 def language_keys() -> tuple[str, ...]:
     """Every key of the policy language, for suggestions."""
     parts = [v for v in vars(models).values() if isinstance(v, type) and issubclass(v, Part)]
-    found = {field.alias or name for part in parts for name, field in part.model_fields.items()} | {
-        "below",
-        "from",
-        "above",
-        "all",
-        "any",
-        "not",
-    }
-    return tuple(sorted(found))
+    return keys_of([*parts, Age, DataAge])
 
 
 def _finish(sources: Sequence[Source], problems: Iterable[Problem], *, max_rules: int) -> Policy:

@@ -83,9 +83,14 @@ def _clause_id(value: object) -> str:
 
 def _term(value: object) -> str:
     text = _text(value, "a term")
-    if len(text) > _MAX_ID or not _TERM.fullmatch(text):
+    if not is_term(text):
         raise refuse("PG109", "a term is dotted words of small letters, digits, `_` and `-`")
     return text
+
+
+def is_term(text: str) -> bool:
+    """Whether a text is well written as a data category or purpose."""
+    return len(text) <= _MAX_ID and _TERM.fullmatch(text) is not None
 
 
 def _bool(value: object) -> bool:

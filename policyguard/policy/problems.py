@@ -1,0 +1,93 @@
+"""A validator's errors in our words, each with its place and a way out.
+
+Layer: policy. Serves every file that a person writes: policy, data map, truth table. Start reading
+at `problems_of`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+from pydantic import BaseModel, ValidationError
+
+from policyguard.errors import Problem
+from policyguard.policy.loader import Document, printable
+
+_PLAIN: Final = {
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "has characters that are not allowed",
+    "union_tag_not_found": "has the wrong type",
+}
+
+
+def problems_of(document: Document, error: ValidationError, keys: Collection[str]) -> list[Problem]:
+    """The validator's errors in our words, each with its place.
+
+    Args:
+        document: the file that was validated.
+        error: what the model found; its own texts are never shown.
+        keys: the keys of the file's language (`keys_of`), for suggestions.
+    """
+    found = []
+    for entry in error.errors(include_url=False, include_input=True):
+        loc = list(entry["loc"])
+        kind = entry["type"]
+        last = str(loc[-1]) if loc else ""
+        line, col = document.place(loc, of_key=kind in ("extra_forbidden", "invalid_key"))
+        if kind.startswith("PG"):
+            code, message = kind, entry["msg"]
+            hint = str(entry.get("ctx", {}).get("hint", ""))
+        elif kind == "extra_forbidden":
+            code, message = "PG101", f"unknown key `{printable(last)}`"
+            near = difflib.get_close_matches(last, keys, n=1, cutoff=0.6)
+            hint = f"did you mean `{near[0]}`?" if near else ""
+        elif kind == "missing":
+            code, message, hint = "PG102", f"`{last}` is missing", _missing_hint(last)
+        elif kind == "literal_error":
+            expected = str(entry.get("ctx", {}).get("expected", ""))
+            code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"
+            message = f"`{_owner(loc, keys)}` has a value that is not known"
+            meant = _near_literal(entry.get("input"), expected)
+            hint = f"did you mean `{meant}`? {hint}" if meant else hint
+        else:
+            code, hint = "PG103", ""
+            message = f"`{_owner(loc, keys)}` {_PLAIN.get(kind, 'has a wrong value')}"
+        if code in ("PG109", "PG103") and kind.startswith("PG") and last:
+            message = f"`{_owner(loc, keys)}`: {message}"
+        found.append(Problem(document.file, line, col, code, message, hint))
+    return found
+
+
+def _owner(loc: Sequence[str | int], keys: Collection[str]) -> str:
+    """The last step of a path that is a key of the language."""
+    words = [str(step) for step in loc if isinstance(step, str)]
+    known = [word for word in words if word in keys]
+    return printable((known or words or ["file"])[-1])
+
+
+def _near_literal(value: object, expected: str) -> str:
+    words = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
+    near = difflib.get_close_matches(str(value), words, n=1) if isinstance(value, str) else []
+    return near[0] if near else ""
+
+
+def _missing_hint(key: str) -> str:
+    if key == "policyguard":
+        return "start with `policyguard: 1`"
+    if key in ("data", "purposes"):
+        return f"write `{key}: any` if all are meant"
+    return "write `to: anyone` if every declared recipient is meant" if key == "to" else ""
+
+
+def keys_of(models: Iterable[type[BaseModel]]) -> tuple[str, ...]:
+    """Every key that a file of these models may hold, sorted so that suggestions are stable."""
+    found = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    return tuple(sorted(found))

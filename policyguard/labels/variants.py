@@ -27,15 +27,20 @@ STRONG_BITS: Final = 40.0
 LONG_BITS: Final = 64.0
 """From here on even a part of a longer text is strong evidence."""
 
-_INVISIBLE: Final = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _DATE: Final = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}")
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d)?([.,]\d+)?([Zz]|[-+]\d\d:?\d\d)?")
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d)?([.,]\d+)?([Zz]|[-+]\d\d:?\d\d)?"
+)
 _PERSON_NUMBER: Final = re.compile(r"\d{3}-\d{2}-\d{4}|\+\d[\d ()./-]{8,}|\(\d{3}\) ?\d{3}-\d{4}")
 _HASHED: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32,64}(?![0-9A-Za-z])")
 _HASH_SIZES: Final = frozenset({16, 20, 32})
 _HEX: Final = re.compile(r"(?:0x|\\x)?((?:[0-9A-Fa-f]{2}){4,})")
+_HEX_RUN: Final = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){6,}(?![0-9A-Fa-f])")
 _SPACED_HEX: Final = re.compile(r"[0-9A-Fa-f]{2}(?:[ :-][0-9A-Fa-f]{2}){3,}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{11,}={0,2}")
 _WHOLE_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{6,}={0,2}")
@@ -68,13 +73,15 @@ def bits(text: str) -> float:
     """A cautious estimate of how many bits it takes to hit on `text` by chance.
 
     Letters of words count 2.5, of mixed codes 3.5, digits 3.4, the rest 3; a date is one of some
-    thirty thousand days however it is written; an e-mail address names one person whatever its length.
+    thirty thousand days however it is written; an e-mail address, however short, names a person.
 
     Cost: O(min(length, 64)), about 3 us.
     """
     head = text[:64].strip()
     if _EMAIL.fullmatch(head):
         return LONG_BITS
+    if _PERSON_NUMBER.fullmatch(head):
+        return STRONG_BITS
     if _DATE.fullmatch(head):
         return 15.0
     moment = _MOMENT.fullmatch(head)
@@ -85,9 +92,7 @@ def bits(text: str) -> float:
     mixed = digits >= 2 and letters >= 2 and " " not in head  # noqa: PLR2004 -- two of each make a code
     told = digits * 3.4 + letters * (3.5 if mixed else 2.5) + (len(head) - digits - letters) * 3.0
     told = min(told, len(head) * math.log2(len(set(head)) or 1))
-    if _PERSON_NUMBER.fullmatch(head) or _is_card(head, digits):
-        return max(told, STRONG_BITS)
-    return told
+    return max(told, STRONG_BITS) if _is_card(head, digits) else told
 
 
 def _is_card(text: str, digits: int) -> bool:
@@ -172,6 +177,11 @@ def views(text: str) -> Iterator[str | bytes]:
         yield from _as_text(bytes.fromhex(match[1]))
     elif _SPACED_HEX.fullmatch(dense):
         yield from _as_text(bytes.fromhex(re.sub("[ :-]", "", dense)))
+    else:
+        for count, run in enumerate(_HEX_RUN.finditer(text)):
+            if count >= _RUNS:
+                break
+            yield from _as_text(bytes.fromhex(run[0]))
     if _WHOLE_BASE64.fullmatch(dense):
         yield from _unbase64(dense)
     else:
@@ -200,7 +210,10 @@ def _unbase64(run: str) -> Iterator[str | bytes]:
         piece = piece[:-1] if len(piece) % 4 == 1 else piece
         try:
             data = base64.b64decode(piece + "=" * (-len(piece) % 4))
-        except (binascii.Error, ValueError):  # pragma: no cover - the pattern admits only the alphabet
+        except (
+            binascii.Error,
+            ValueError,
+        ):  # pragma: no cover - the pattern admits only the alphabet
             # Denies nothing: what is not base64 is still searched as the text it is.
             return
         decoded = list(_as_text(data))
@@ -222,7 +235,8 @@ def _as_text(data: bytes) -> Iterator[str | bytes]:
             continue
         if _mostly_printable(text):
             yield text
-            return
+            if encoding == "utf-8":
+                return
     yield data
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _ENOUGH: Final = 6
 """So many sampled components must lie inside a piece of a vector, and all of them agree."""
 _NEAR: Final = 2e-3
 """Of the spread: covers 4 decimals of a unit vector with 1,536 components, float32 and float16."""
-_NEAR_SCALED: Final = 2e-2
+_NEAR_SCALED: Final = 4e-2
 """Of the spread, for the whole vector times a constant: covers 8-bit quantisation."""
 _PACKED_CAP: Final = 16 * 1024 * 1024
 _NUMERIC_CAP: Final = 64 * 1024
@@ -35,7 +36,7 @@ class Sketch(NamedTuple, Generic[Mark]):
     """What is kept of a vector."""
 
     size: int
-    probe: int
+    probes: tuple[int, ...]
     places: tuple[int, ...]
     values: tuple[float, ...]
     spread: float
@@ -44,6 +45,10 @@ class Sketch(NamedTuple, Generic[Mark]):
     def __repr__(self) -> str:
         """The size only: components are personal data."""
         return f"Sketch(size={self.size})"
+
+
+Table = dict[int, tuple[tuple[Sketch[Mark], int], ...]]
+"""From the component at a probe, in some spelling, to the sketch and the probe's place."""
 
 
 class Vectors(Generic[Mark]):
@@ -57,10 +62,10 @@ class Vectors(Generic[Mark]):
 
     def __init__(self) -> None:
         self.count = 0
-        self._cells: dict[int, tuple[Sketch[Mark], ...]] = {}
+        self._cells: Table[Mark] = {}
         self._sizes: dict[int, tuple[Sketch[Mark], ...]] = {}
-        self._single: dict[int, tuple[Sketch[Mark], ...]] = {}
-        self._double: dict[int, tuple[Sketch[Mark], ...]] = {}
+        self._single: Table[Mark] = {}
+        self._double: Table[Mark] = {}
 
     def add(self, numbers: Sequence[float], mark: Mark) -> bool:
         """Keep a sketch of `numbers`.
@@ -71,22 +76,23 @@ class Vectors(Generic[Mark]):
         sample = _sample(numbers)
         if sample is None:
             return False
-        probe, places, spread = sample
+        probes, places, spread = sample
         known = self._known(numbers, places)
         if known is not None:
             if mark not in known.marks:
                 known.marks.append(mark)
             return True
         values = tuple(numbers[place] for place in places)
-        sketch = Sketch(len(numbers), probe, places, values, spread, [mark])
-        middle = _cell(numbers[probe])
-        for cell in (middle - 2, middle, middle + 2):
-            _append(self._cells, cell, sketch)
-        _append(self._sizes, sketch.size, sketch)
-        for key in _bits32(numbers[probe]):
-            _append(self._single, key, sketch)
-        for key in _bits64(numbers[probe]):
-            _append(self._double, key, sketch)
+        sketch = Sketch(len(numbers), probes, places, values, spread, [mark])
+        for probe in probes:
+            middle = _cell(numbers[probe])
+            for cell in (middle - 2, middle, middle + 2):
+                _append(self._cells, cell, (sketch, probe))
+            for key in _bits32(numbers[probe]):
+                _append(self._single, key, (sketch, probe))
+            for key in _bits64(numbers[probe]):
+                _append(self._double, key, (sketch, probe))
+        self._sizes[sketch.size] = (*self._sizes.get(sketch.size, ()), sketch)
         self.count += 1
         return True
 
@@ -98,15 +104,15 @@ class Vectors(Generic[Mark]):
         for place, number in enumerate(numbers):
             near = cells.get(_cell(number))
             if near is not None:
-                for sketch in near:
-                    if _agrees(sketch, numbers, place - sketch.probe):
+                for sketch, probe in near:
+                    if _agrees(sketch, numbers, place - probe):
                         yield from sketch.marks
         for sketch in self._sizes.get(len(numbers), ()):
             if _agrees_scaled(sketch, numbers):
                 yield from sketch.marks
 
     def find_packed(self, data: bytes) -> Iterator[Mark]:
-        """The marks of the kept vectors that stand in `data` as float32 or float64, any alignment."""
+        """The marks of the kept vectors in `data` as float32 or float64, at any alignment."""
         if not self.count or len(data) < 4 * SHORTEST:
             return
         data = data[:_PACKED_CAP]
@@ -114,7 +120,9 @@ class Vectors(Generic[Mark]):
             for shift in range(width):
                 stop = shift + (len(data) - shift) // width * width
                 yield from _packed(data[shift:stop], code, word, keys)
-        if len(data) <= _NUMERIC_CAP:  # small: also copies that were rounded before they were packed
+        if (
+            len(data) <= _NUMERIC_CAP
+        ):  # small: also copies that were rounded before they were packed
             for code, width in (("f", 4), ("d", 8)):
                 whole = array(code, data[: len(data) // width * width])
                 yield from self.find(whole)
@@ -122,8 +130,7 @@ class Vectors(Generic[Mark]):
     def _known(self, numbers: Sequence[float], places: tuple[int, ...]) -> Sketch[Mark] | None:
         for sketch in self._sizes.get(len(numbers), ()):
             if sketch.places == places and all(
-                value == numbers[place]
-                for value, place in zip(sketch.values, places, strict=True)
+                value == numbers[place] for value, place in zip(sketch.values, places, strict=True)
             ):
                 return sketch
         return None
@@ -134,14 +141,14 @@ def unpack(data: bytes) -> Iterator[array[float]]:
     for code, width in (("f", 4), ("d", 8)):
         if len(data) % width or len(data) < width * SHORTEST:
             continue
-        numbers = array(code, data)
+        numbers: array[float] = array(code, data)
         plausible = sum(1 for number in numbers[:256] if 1e-9 < abs(number) < 1e6 or number == 0)  # noqa: PLR2004 -- magnitudes of real features
         if plausible * 10 >= min(len(numbers), 256) * 9:
             yield numbers
 
 
-def _sample(numbers: Sequence[float]) -> tuple[int, tuple[int, ...], float] | None:
-    """Probe, places and spread; None for what can't tell one vector from another."""
+def _sample(numbers: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...], float] | None:
+    """Probes, places and spread; None for what can't tell one vector from another."""
     size = len(numbers)
     if size < SHORTEST or not all(map(math.isfinite, numbers)):
         return None
@@ -160,15 +167,20 @@ def _sample(numbers: Sequence[float]) -> tuple[int, tuple[int, ...], float] | No
     first, rest = telling[: _SAMPLE // 2], telling[_SAMPLE // 2 :]
     step = max(1, -(-len(rest) // (_SAMPLE // 2)))
     places = tuple(first + rest[::step])
-    return max(first, key=lambda place: abs(numbers[place])), places, spread
+
+    def largest(among: list[int]) -> int:
+        return max(among, key=lambda place: abs(numbers[place]))
+
+    # One probe near each end: a copy may be cut at either.
+    probes = dict.fromkeys((largest(first), largest(telling[-_SAMPLE // 2 :])))
+    return tuple(probes), places, spread
 
 
 def _is_regular(numbers: Sequence[float], spread: float) -> bool:
     """Whether the numbers go up or down by equal steps: a range, a time axis."""
     step = numbers[1] - numbers[0]
     return all(
-        abs(after - before - step) <= spread * 1e-6
-        for before, after in zip(numbers[:64], numbers[1:65], strict=False)
+        abs(after - before - step) <= spread * 1e-6 for before, after in pairwise(numbers[:64])
     )
 
 
@@ -196,8 +208,9 @@ def _agrees(sketch: Sketch[Mark], numbers: Sequence[float], start: int) -> bool:
 
 def _agrees_scaled(sketch: Sketch[Mark], numbers: Sequence[float]) -> bool:
     """Whether `numbers` are the whole vector times one positive constant."""
-    own = sketch.values[sketch.places.index(sketch.probe)]
-    number = numbers[sketch.probe]
+    probe = sketch.probes[0]
+    own = sketch.values[sketch.places.index(probe)]
+    number = numbers[probe]
     if not -1e300 < number < 1e300:  # noqa: PLR2004 -- not finite
         return False
     scale = number / own
@@ -210,9 +223,7 @@ def _agrees_scaled(sketch: Sketch[Mark], numbers: Sequence[float]) -> bool:
     return len(sketch.places) >= _ENOUGH
 
 
-def _packed(
-    data: bytes, code: str, word: str, keys: dict[int, tuple[Sketch[Mark], ...]]
-) -> Iterator[Mark]:
+def _packed(data: bytes, code: str, word: str, keys: Table[Mark]) -> Iterator[Mark]:
     view = memoryview(data).cast("B").cast(word)  # type: ignore[call-overload]  # "I" or "Q", by the table above
     if keys.keys().isdisjoint(view):
         return
@@ -220,9 +231,9 @@ def _packed(
     swapped = array(code, data)
     swapped.byteswap()
     for place, bits in enumerate(view):
-        for sketch in keys.get(bits, ()):
+        for sketch, probe in keys.get(bits, ()):
             for numbers in (plain, swapped):
-                if _agrees(sketch, numbers, place - sketch.probe):
+                if _agrees(sketch, numbers, place - probe):
                     yield from sketch.marks
 
 
@@ -248,8 +259,6 @@ def _bits64(number: float) -> set[int]:
     return keys
 
 
-def _append(
-    table: dict[int, tuple[Sketch[Mark], ...]], key: int, sketch: Sketch[Mark]
-) -> None:
+def _append(table: Table[Mark], key: int, entry: tuple[Sketch[Mark], int]) -> None:
     """Swap in a longer tuple: a reader beside us sees the old or the new one, whole."""
-    table[key] = (*table.get(key, ()), sketch)
+    table[key] = (*table.get(key, ()), entry)

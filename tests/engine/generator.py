@@ -10,98 +10,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.engine.words import (
+    AGES,
+    CLAUSES,
+    CONDITIONS,
+    DATA_BRANCHES,
+    DURATIONS,
+    FORMS,
+    OWN_DATA,
+    OWN_FACTS,
+    OWN_PURPOSES,
+    PLACES,
+    PURPOSE_BRANCHES,
+    RECIPIENTS,
+    STRANGERS,
+    UNKNOWN_DATA,
+    UNKNOWN_PURPOSES,
+    WRONG,
+    WRONG_ANSWERS,
+    Plain,
+    with_leaves,
+)
+
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator, Sequence
-
-Plain = dict[str, Any]
-
-DATA_BRANCHES = {
-    "user.contact": ["user.contact.email", "user.contact.address", "user.contact.address.city"],
-    "user.content": ["user.content.chat_message", "user.content.self_image"],
-    "user.biometric": ["user.biometric.face_embedding", "user.biometric.face_id"],
-    "user.device": ["user.device.cookie", "user.device.ip_address"],
-    "user.behavior": ["user.behavior.usage"],
-    "user.location": ["user.location.precise"],
-    "system": ["system.operations"],
-}
-PURPOSE_BRANCHES = {
-    "marketing": [
-        "marketing.advertising",
-        "marketing.advertising.third_party",
-        "marketing.advertising.third_party.targeted",
-        "marketing.communications",
-        "marketing.communications.email",
-    ],
-    "essential": [
-        "essential.service",
-        "essential.service.provision",
-        "essential.service.authentication",
-        "essential.legal_obligation",
-    ],
-    "analytics": ["analytics.reporting", "analytics.reporting.ad_performance"],
-    "third_party_sharing": ["third_party_sharing.sale"],
-    "train_ai_system": [],
-}
-
-
-def with_leaves(branches: dict[str, list[str]], chosen: Iterable[str]) -> list[str]:
-    """The chosen branches and the terms below them."""
-    return [term for branch in chosen for term in (branch, *branches[branch])]
-
-
-BUILT_IN = {
-    "data": frozenset({"user", *with_leaves(DATA_BRANCHES, DATA_BRANCHES)}),
-    "purposes": frozenset(with_leaves(PURPOSE_BRANCHES, PURPOSE_BRANCHES)),
-}
-OWN_DATA = ["user.content.diary", "user.biometric.gait", "user.contact.email.alias"]
-OWN_PURPOSES = ["marketing.survey", "essential.service.sync", "analytics.reporting.weekly"]
-OWN_FACTS = ["saved_by_user", "processing_complete", "vip"]
-UNKNOWN_DATA = ["alien.thing", "userland", "users.contact", "systems"]
-UNKNOWN_PURPOSES = ["alien.use", "marketings.email", "essentials"]
-STRANGERS = ["nobody_declared_me", "stripes", "sel"]
-
-RECIPIENTS: dict[str, Plain] = {
-    "staff": {"kind": "first_party_human", "located": "DE"},
-    "stripe": {"kind": "processor", "located": "US"},
-    "hoster": {"kind": "processor", "located": "DE-BY"},
-    "partner": {"kind": "processor", "located": "EEA"},
-    "cdn": {"kind": "processor", "located": "NO"},
-    "pixel": {"kind": "ad_pixel", "located": "US-CA"},
-    "ads": {"kind": "ad_pixel"},
-    "metrics": {"kind": "analytics", "located": "EU"},
-    "broker": {"kind": "data_broker", "located": "GB"},
-    "court": {"kind": "authority"},
-    "match": {"kind": "other_user"},
-}
-FORMS = ["encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"]
-PLACES = ["EU", "EEA", "US", "US-CA", "US-NY", "DE", "DE-BY", "FR", "NO", "GB", "CH"]
-DURATIONS = ["P1D", "P30D", "P1M", "P2M", "P59D", "P6M", "P184D", "P12M", "P1Y", "P365D", "P2Y"]
-AGES = ["PT5H", "P3W", "P28D", "P31D", "P1Y2M3DT4H5M6S", "P4Y", *DURATIONS]
-WRONG: dict[str, list[Any]] = {
-    "age": [True, "33", 21.0, None, [21]],
-    "region": ["Atlantis", 7, None, "", ["EU"]],
-    "restricted": ["true", 1, 0, None],
-    "legal_request": ["false", 1, None, []],
-    "transport": ["ftp", 443, None, ["https"]],
-    "data_age": ["6 months", "P", "PT", -3, None, 180],
-    "consent": [True, "yes", None, ["marketing"]],
-    "opt_out": [False, "no", None, ["marketing"]],
-    "facts": [True, "vip", None, ["vip"]],
-}
-WRONG_ANSWERS: list[Any] = ["yes", 1, 0, None, "false"]
-CLAUSES = ["1", "2.3", "2.4", "4.1", "9", "retention/chat", "preamble", "opt-out"]
-CONDITIONS = [
-    "consent",
-    "opt_out",
-    "restricted",
-    "legal_request",
-    "age",
-    "region",
-    "transport",
-    "data_age",
-    "facts",
-]
+    from collections.abc import Iterator, Sequence
 
 
 def chance(rng: random.Random, percent: float) -> bool:
@@ -129,7 +62,8 @@ class Pool:
         names = rng.sample(sorted(RECIPIENTS), rng.randint(2, 6))
         self.recipients = {name: dict(RECIPIENTS[name]) for name in names}
         if chance(rng, 40):
-            self.recipients["self"] = {"kind": "first_party"}
+            kind = "processor" if chance(rng, 20) else "first_party"  # the built-in kind counts
+            self.recipients["self"] = {"kind": kind}
             if chance(rng, 60):
                 self.recipients["self"]["located"] = rng.choice(PLACES)
 
@@ -156,11 +90,15 @@ def random_leaf(rng: random.Random, pool: Pool, key: str, *, wish: bool) -> Any:
         answer = tends if key == "consent" else not tends
         if chance(rng, 55):
             return answer
-        return dict.fromkeys(some(rng, pool.purposes, 2), answer)
+        answers = dict.fromkeys(some(rng, pool.purposes, 2), answer)
+        answers[rng.choice(sorted(answers))] ^= chance(rng, 10)
+        return answers
     if key in {"restricted", "legal_request"}:
         return not tends
     if key == "age":
-        return {"from" if tends else "below": rng.choice([13, 16, 18, 21])}
+        between = {"from": 13, "below": rng.choice([18, 91])}
+        limit = {"from" if tends else "below": rng.choice([13, 16, 18, 21])}
+        return between if chance(rng, 8) else limit
     if key == "region":
         places = some(rng, PLACES, 4 if tends else 2)
         return rng.choice(places) if chance(rng, 30) else places
@@ -200,7 +138,8 @@ def random_selector(rng: random.Random, pool: Pool) -> Any:
 def random_form(rng: random.Random, forms: list[str]) -> Any:
     if chance(rng, 50):
         return rng.choice(forms)
-    return {rng.choice(["any_of", "all_of"]): some(rng, [f for f in forms if f != "raw"], 3)}
+    how = rng.choice(["any_of", "all_of"])
+    return {how: some(rng, forms if how == "any_of" else FORMS, 3)}
 
 
 def random_except(rng: random.Random, pool: Pool) -> list[Plain]:
@@ -208,9 +147,9 @@ def random_except(rng: random.Random, pool: Pool) -> list[Plain]:
     for _ in range(rng.choice([1, 1, 2])):
         entry: Plain = {}
         if chance(rng, 70):
-            entry["data"] = some(rng, pool.data, 2)
+            entry["data"] = "any" if chance(rng, 4) else some(rng, pool.data, 2)
         if chance(rng, 45):
-            entry["purposes"] = some(rng, pool.purposes, 2)
+            entry["purposes"] = "any" if chance(rng, 4) else some(rng, pool.purposes, 2)
         if chance(rng, 35):
             entry["to"] = "anyone" if chance(rng, 8) else random_to(rng, pool)
         if chance(rng, 15) or not entry:
@@ -386,7 +325,7 @@ def random_flow(rng: random.Random, policy: Plain) -> Plain:
 
 def random_context(rng: random.Random, pool: Pool, purpose: str | None) -> Plain:
     """Facts that tend to please a permit; some absent, a few of a wrong type or undeclared."""
-    known = rng.choice([40, 70, 85, 95])
+    known = rng.choice([35, 65, 85, 95])
     context: Plain = {}
     for key in CONDITIONS:
         if chance(rng, known):
@@ -425,6 +364,15 @@ def random_answers(rng: random.Random, pool: Pool, purpose: str | None, *, pleas
         answer = pleasing if chance(rng, 85) else not pleasing
         answers[name] = rng.choice(WRONG_ANSWERS) if chance(rng, 4) else answer
     return answers
+
+
+def learn(context: Plain, key: str, name: str, value: Any) -> None:
+    """Write one fact, for a purpose or name or none, into a context."""
+    if not name:
+        context[key] = value
+    else:
+        known = context.get(key)
+        context[key] = {**(known if isinstance(known, dict) else {}), name: value}
 
 
 def pairs(rng: random.Random, policies: int, flows: int) -> Iterator[tuple[Plain, list[Plain]]]:

@@ -22,7 +22,9 @@ EU = {*re.findall("..", "ATBEBGHRCYCZDKEEFIFRDEGRHUIEITLVLTLUMTNLPLPTROSKSIESSE"
 EEA = EU | {"IS", "LI", "NO", "EEA"}
 COUNTRIES = EEA | {"US", "CA", "GB", "CH", "BR", "JP"}
 BUILT_IN_KINDS = {"self": "first_party", "subject": "data_subject"}
-DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(?:T(?=.)(\d+H)?(\d+M)?(\d+S)?)?")
+DURATION = re.compile(
+    r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(?:T(?=.)(\d+H)?(\d+M)?(\d+S)?)?", re.ASCII
+)
 
 
 class Answer(NamedTuple):
@@ -153,9 +155,8 @@ class Oracle:
 
     def nearest(self, reason: str, flow: Plain) -> Answer:
         """A denial that no rule decided: the clauses of the permits that came nearest."""
-        counts = [(self.agreements(rule, flow).count(False), rule) for rule in self.permits]
-        fewest = min((count for count, _ in counts), default=0)
-        near = [rule for count, rule in counts if count == fewest]
+        counts = [self.agreements(rule, flow).count(False) for rule in self.permits]
+        near = [r for r, count in zip(self.permits, counts, strict=True) if count == min(counts)]
         near += [root for root in self.roots if related(root["data"], flow["data"])]
         clauses = {clause for part in near for clause in part.get("cites", [])}
         return Answer("deny", reason, (), tuple(sorted(clauses)))
@@ -206,8 +207,8 @@ class Oracle:
 
     def status(self, rule: Plain, flow: Plain) -> bool | None:
         if "keep" in rule:
-            legal = {"legal_request": flow["context"].get("legal_request")}
-            known = {**mapping(flow["context"].get("facts")), **legal}
+            legal = flow["context"].get("legal_request")
+            known = {**mapping(flow["context"].get("facts")), "legal_request": legal}
             lifted = any(known.get(fact) is True for fact in rule.get("unless", []))
             return expired(rule, flow) and not lifted
         value = value_of(self.tree(rule.get("when", {}), flow))
@@ -260,8 +261,8 @@ def same(value: object, asked: object) -> bool | None:
 
 def leaf(key: str, asked: Any, value: Any) -> bool | None:
     if key == "age":
-        young = value < asked.get("below", asked.get("from")) if type(value) is int else None
-        return young if "below" in asked else opposite(young)
+        limits = asked.items() if type(value) is int else []
+        return all((value < n) is (how == "below") for how, n in limits) if limits else None
     if key == "region":
         return any_of(inside(value, group) for group in listed(asked))
     if key == "transport":

@@ -1,0 +1,178 @@
+"""What is refused before a parser sees it, and the parse itself.
+
+Layer: inspectors. Start reading at `split`. The caps come first because a deeply nested text kills
+the process in the compiled parser, and because a long one takes a minute.
+
+INVARIANT: nothing of the text reaches a log or an error: the parser's own messages quote it, so
+they are neither kept nor let through.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import ErrorLevel, ParseError, TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from policyguard.inspectors.sql.scope import Doubt
+from policyguard.inspectors.sql.traits import Traits
+
+MAX_BYTES: Final = 256 * 1024
+MAX_TOKENS: Final = 40_000
+MAX_NODES: Final = 40_000
+MAX_DEPTH: Final = 40
+MAX_RUN: Final = 40
+MAX_ARROWS: Final = 60
+MAX_STATEMENTS: Final = 200
+
+# Control characters, and signs that a reader takes for a space or doesn't see at all.
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u3000\ufeff\ufff9-\ufffb]"
+)
+_EXECUTABLE: Final = re.compile(r"/\*M?!")
+_ESCAPED_NAME: Final = re.compile(r"\bU&[\"']", re.IGNORECASE)
+_MINUS_MINUS: Final = re.compile(r"--(?![\s]|$)")
+
+_OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
+_CLOSE: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE})
+_ARROWS: Final = frozenset({TokenType.ARROW, TokenType.FARROW})
+
+_warned: ContextVar[list[bool] | None] = ContextVar("policyguard_sql_warned", default=None)
+
+
+class _Quiet(logging.Filter):
+    """Keeps the parser's warnings, which quote the text, out of the logs while we parse."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - a filter's signature
+        warned = _warned.get()
+        if warned is None:
+            return True
+        warned.append(True)
+        return False
+
+
+logging.getLogger("sqlglot").addFilter(_Quiet())
+
+
+def split(text: object, traits: Traits) -> list[list[Token]]:
+    """The tokens of each statement of a text, after the caps.
+
+    Raises:
+        Doubt: the text is too long, too deep, holds something a reader can't see or a database
+            may read differently, or has no statement at all.
+
+    Cost: O(length).
+    """
+    if not isinstance(text, str):
+        raise Doubt("the query isn't text")
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        raise Doubt(f"the text is longer than {MAX_BYTES} bytes")
+    _refuse_signs(text, traits)
+    try:
+        with _quiet():
+            tokens = Dialect.get_or_raise(traits.name).tokenize(text)
+    except (TokenError, ValueError, RecursionError):
+        # Denies: a text without tokens has no known meaning. The message quotes it: dropped.
+        raise Doubt("the text can't be split into tokens") from None
+    if len(tokens) > MAX_TOKENS:
+        raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
+    _refuse_depth(tokens)
+    statements: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.token_type == TokenType.SEMICOLON:
+            statements.append([])
+        else:
+            statements[-1].append(token)
+    found = [statement for statement in statements if statement]
+    if not found:
+        raise Doubt("there is no statement in the text")
+    if len(found) > MAX_STATEMENTS:
+        raise Doubt(f"the text has more than {MAX_STATEMENTS} statements")
+    return found
+
+
+def parse(tokens: list[Token], text: str, traits: Traits) -> exp.Expr:
+    """The syntax tree of one statement.
+
+    Raises:
+        Doubt: it can't be parsed, only with a warning, or only as an opaque command.
+    """
+    try:
+        with _quiet() as warned:
+            trees = (
+                Dialect.get_or_raise(traits.name)
+                .parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=MAX_NODES)
+                .parse(tokens, text)
+            )
+    except ParseError as error:
+        # Denies: what can't be parsed may read anything. Only the place is kept.
+        first = error.errors[0] if error.errors else {}
+        raise Doubt(f"can't be parsed{_at(first.get('line'), first.get('col'))}") from None
+    except RecursionError:
+        # Denies: too deep for the parser, whatever the caps thought of it.
+        raise Doubt("nested too deep to be parsed") from None
+    except Exception:  # noqa: BLE001 - the parser raises anything on odd input
+        # Denies: a parser that fails in its own way has understood nothing.
+        raise Doubt("can't be parsed") from None
+    tree = trees[0] if len(trees) == 1 else None
+    if tree is None or isinstance(tree, exp.Command | exp.Block | exp.Semicolon):
+        raise Doubt("a statement that the parser doesn't know")
+    if warned:
+        raise Doubt("parsed with a warning")
+    return tree
+
+
+def _at(line: object, col: object) -> str:
+    return f" ({line}:{col})" if isinstance(line, int) and isinstance(col, int) else ""
+
+
+def _refuse_signs(text: str, traits: Traits) -> None:
+    """Signs whose meaning depends on who reads them."""
+    if _UNSEEN.search(text):
+        raise Doubt("the text holds a control or invisible character")
+    if "/*" in text and _EXECUTABLE.search(text):
+        raise Doubt("the text holds an executable comment")
+    if _ESCAPED_NAME.search(text):
+        raise Doubt("the text holds a name or string in unicode escapes")
+    if traits.name == "mysql" and _MINUS_MINUS.search(text):
+        raise Doubt("`--` without a space isn't a comment in MySQL")
+
+
+def _refuse_depth(tokens: list[Token]) -> None:
+    """Nesting of brackets and CASE, and runs of one prefix operator."""
+    depth = cases = run = arrows = 0
+    before = None
+    for token in tokens:
+        kind = token.token_type
+        if kind in _OPEN:
+            depth += 1
+        elif kind in _CLOSE:
+            depth -= 1
+        elif kind == TokenType.CASE:
+            cases += 1
+        elif kind == TokenType.END:
+            cases -= 1
+        arrows += kind in _ARROWS
+        run = run + 1 if kind == before else 0
+        before = kind
+        if max(depth, cases) > MAX_DEPTH or run > MAX_RUN or arrows > MAX_ARROWS:
+            raise Doubt("nested too deep")
+
+
+@contextmanager
+def _quiet() -> Iterator[list[bool]]:
+    """Collect the parser's warnings instead of logging them."""
+    warned: list[bool] = []
+    token = _warned.set(warned)
+    try:
+        yield warned
+    finally:
+        _warned.reset(token)

@@ -1,0 +1,135 @@
+"""The one function of this package: what a text of SQL does with columns.
+
+Layer: inspectors. Start reading at `inspect`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from sqlglot import exp
+from sqlglot.tokenizer_core import Token
+
+from policyguard.inspectors.sql import guard
+from policyguard.inspectors.sql.catalog import Catalog
+from policyguard.inspectors.sql.changes import change_relation
+from policyguard.inspectors.sql.expressions import value_of
+from policyguard.inspectors.sql.model import Kind, Statement
+from policyguard.inspectors.sql.queries import query_relation
+from policyguard.inspectors.sql.scope import Doubt, Scope
+from policyguard.inspectors.sql.statement import answer, kind_of, remember, statement_of
+from policyguard.inspectors.sql.traits import Traits, traits_of
+from policyguard.inspectors.sql.values import Relation, Value
+from policyguard.inspectors.sql.walk import Env, Made, Walk
+
+CACHED: Final = 2048
+
+
+def inspect(text: str, dialect: str, catalog: Catalog) -> tuple[Statement, ...]:
+    """What each statement of a text reads, returns, writes and exports.
+
+    Args:
+        text: as it will be sent. Anything but text is unresolved.
+        dialect: required; see `DIALECTS`.
+        catalog: what is known about tables.
+
+    Returns:
+        At least one statement. What isn't understood is `unresolved` with a reason; so is every
+        statement after one that is.
+
+    Raises:
+        PolicyGuardError: no dialect, or an unknown one.
+
+    Cost: O(length) and one walk of the syntax tree; the same text again costs a look-up. The key
+        is the exact text: literals can name columns.
+    """
+    traits = traits_of(dialect)
+    if not isinstance(text, str):
+        return (Statement("unknown", "unresolved", "the query isn't text"),)
+    return _inspected(text, traits, _Key(catalog))
+
+
+class _Key:
+    """A catalog as part of a cache's key: equal when the versions are."""
+
+    __slots__ = ("catalog",)
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def __hash__(self) -> int:
+        return hash(self.catalog.version)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.catalog.version == self.catalog.version
+
+
+@lru_cache(maxsize=CACHED)
+def _inspected(text: str, traits: Traits, key: _Key) -> tuple[Statement, ...]:
+    try:
+        statements = guard.split(text, traits)
+    except Doubt as doubt:
+        # Denies: a text that is refused before the parser is unresolved as a whole.
+        return (Statement("unknown", "unresolved", doubt.why),)
+    made: dict[tuple[str, ...], Made] = {}
+    answers: list[Statement] = []
+    for tokens in statements:
+        if answers and not answers[-1].resolved:
+            why = "an earlier statement of the text isn't understood"
+            answers.append(Statement("unknown", "unresolved", why))
+            continue
+        answers.append(_one(tokens, text, traits, key.catalog, made))
+    return tuple(answers)
+
+
+def _one(
+    tokens: list[Token],
+    text: str,
+    traits: Traits,
+    catalog: Catalog,
+    made: dict[tuple[str, ...], Made],
+) -> Statement:
+    walk = new_walk(traits, catalog, made)
+    kind: Kind = "unknown"
+    try:
+        tree = guard.parse(tokens, text, traits)
+        kind = kind_of(tree)
+        statement = statement_of(walk, tree)
+    except Doubt as doubt:
+        # Denies: what was found so far goes along, but the status says not to rely on it.
+        return answer(walk, kind, why=doubt.why)
+    except RecursionError:
+        # Denies: nested deeper than the walk can follow.
+        return answer(walk, kind, why="nested too deep")
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError):
+        # Denies: a tree of a shape that the walk doesn't expect was not understood.
+        return answer(walk, kind, why="the statement has a shape that isn't understood")
+    remember(walk)
+    return statement
+
+
+def new_walk(traits: Traits, catalog: Catalog, made: dict[tuple[str, ...], Made]) -> Walk:
+    """A walk with its parts put together: expressions hold queries, and queries expressions."""
+
+    def value(node: exp.Expr, scope: Scope, env: Env) -> Value:
+        return value_of(walk, node, scope, env)
+
+    def query(node: exp.Expr, scope: Scope | None, env: Env) -> Relation:
+        return query_relation(walk, node, scope, env)
+
+    def change(node: exp.Expr, env: Env) -> Relation:
+        return change_relation(walk, node, env)
+
+    def view(text: str) -> Relation:
+        statements = guard.split(text, traits)
+        if len(statements) != 1:
+            raise Doubt("the definition of a view isn't one query")
+        kept, walk.made = walk.made, {}
+        try:
+            return walk.query(guard.parse(statements[0], text, traits), None, Env())
+        finally:
+            walk.made = kept
+
+    walk = Walk(traits, catalog, made, value, query, change, view)
+    return walk

@@ -1,0 +1,275 @@
+"""What stands in FROM: tables, views, subqueries, functions, and how joins put them together.
+
+Layer: inspectors. Start reading at `add_source`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlglot import exp
+
+from policyguard.inspectors.sql import functions as known
+from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
+from policyguard.inspectors.sql.tables import table_relation
+from policyguard.inspectors.sql.values import Columns, Relation, Value, became, columns_of, union
+from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
+
+# Where `*` shows a column of USING at its place in the left table; elsewhere it comes first.
+_KEYS_IN_PLACE: Final = frozenset({"sqlite", "duckdb", "clickhouse"})
+_KINDS: Final = frozenset(
+    {"", "INNER", "OUTER", "CROSS", "SEMI", "ANTI", "ANY", "ALL", "STRAIGHT", "APPLY"}
+)
+
+
+def add_source(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> frozenset[str]:
+    """Put one item of FROM into a scope, with the joins that hang below it.
+
+    Returns:
+        The base columns that decide which rows it has.
+
+    Raises:
+        Doubt: a relation that isn't known, or a part that isn't understood.
+    """
+    if isinstance(node, exp.Table):
+        return _table(walk, node, scope, env)
+    if isinstance(node, exp.Subquery):
+        return _subquery(walk, node, scope, env)
+    if isinstance(node, exp.Lateral):
+        return _lateral(walk, node, scope, env)
+    if isinstance(node, exp.Values):
+        relation = walk.query(_bare_values(node), scope, env)
+        return _named(walk, node, relation, scope)
+    if isinstance(node, exp.TableFromRows):
+        only(node, "this", "alias", "joins")
+        _function(walk, node.this, node, scope, env)
+        return join_all(walk, node.args.get("joins") or [], scope, env)
+    if isinstance(node, exp.Unnest):
+        _function(walk, node, node, scope, env)
+        return frozenset()
+    raise unknown(node)
+
+
+def _bare_values(node: exp.Expr) -> exp.Expr:
+    only(node, "expressions", "alias")
+    return node
+
+
+def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str]:
+    only(
+        node,
+        *("this", "db", "catalog", "alias", "joins", "laterals", "hints", "only", "sample"),
+        *("indexed", "ordinality", "system_time", "version", "partition"),
+    )
+    walk.claimed.add(id(node))
+    for key in ("hints", "indexed", "partition"):
+        walk.claim(*nodes(node.args.get(key)))
+    shape = frozenset[str]()
+    for key in ("sample", "system_time", "version"):
+        for part in nodes(node.args.get(key)):
+            below = [child for value in part.args.values() for child in nodes(value)]
+            shape |= walk.use(union(walk.value(one, scope, env) for one in below), "filter")
+    if isinstance(node.this, exp.Identifier):
+        relation, path = table_relation(walk, node, env)
+        shape |= _named(walk, node, relation, scope, path)
+    elif isinstance(node.this, exp.Func):
+        _function(walk, node.this, node, scope, env)
+    else:
+        raise unknown(node.this if isinstance(node.this, exp.Expr) else node)
+    for lateral in node.args.get("laterals") or ():
+        shape |= add_source(walk, lateral, scope, env)
+    return shape | join_all(walk, node.args.get("joins") or [], scope, env)
+
+
+def _named(
+    walk: Walk, node: exp.Expr, relation: Relation, scope: Scope, path: tuple[str, ...] = ()
+) -> frozenset[str]:
+    """Enter a relation under its alias, with the column names that the alias gives."""
+    alias = node.args.get("alias")
+    name = path[-1] if path else ""
+    if alias is not None:
+        only(alias, "this", "columns")
+        if alias.this is not None:
+            name, path = walk.fold(alias.this), ()
+        names = [_column_name(walk, column) for column in alias.args.get("columns") or ()]
+        if names:
+            if relation.unlisted is not None:
+                raise Doubt("new column names for a table whose columns aren't all known")
+            relation = relation.renamed(names)
+    scope.seen.append(Seen(name, relation, path))
+    return relation.shape
+
+
+def _column_name(walk: Walk, column: exp.Expr) -> str:
+    """A name in an alias's column list, which may declare a type."""
+    walk.claim(column)
+    return walk.fold(column.this if isinstance(column, exp.ColumnDef) else column)
+
+
+def _subquery(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[str]:
+    """A subquery, or joins in brackets."""
+    only(node, "this", "alias", "joins", "with_", "order", "limit", "offset", "laterals")
+    if isinstance(node.this, exp.Table | exp.Subquery) and not node.args.get("with_"):
+        shape = _group(walk, node, scope, env)
+    else:
+        around = scope if walk.traits.implicit_lateral else scope.parent
+        bare = exp.Subquery(**{key: node.args.get(key) for key in ("order", "limit", "offset")})
+        relation = _inner(walk, node, bare, around, env)
+        shape = _named(walk, node, relation, scope)
+    for lateral in node.args.get("laterals") or ():
+        shape |= add_source(walk, lateral, scope, env)
+    return shape | join_all(walk, node.args.get("joins") or [], scope, env)
+
+
+def _inner(
+    walk: Walk, node: exp.Subquery, bare: exp.Subquery, scope: Scope | None, env: Env
+) -> Relation:
+    if not any(bare.args.values()) and not node.args.get("with_"):
+        return walk.query(node.this, scope, env)
+    if node.args.get("joins") or node.args.get("laterals"):
+        raise unknown(node)
+    return walk.query(node, scope, env)
+
+
+def _group(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[str]:
+    """`(a JOIN b)`: its relations are seen outside, unless an alias hides them."""
+    only(node, "this", "alias", "joins", "laterals")
+    inner = Scope(walk.traits, scope.parent)
+    shape = add_source(walk, node.this, inner, env)
+    if node.args.get("alias") is None:
+        for name, value in inner.merged.items():
+            scope.merged[name] = value
+        if scope.flat is not None or inner.flat is not None:
+            scope.flat = [*spelled(scope), *spelled(inner)]
+        scope.seen += inner.seen
+        return shape
+    if any(one.relation.unlisted is not None for one in inner.seen):
+        raise Doubt("an alias for joined tables whose columns aren't all known")
+    for one in inner.seen:
+        walk.read(one, one.relation.row())
+    return shape | _named(walk, node, Relation(spelled(inner)), scope)
+
+
+def _lateral(walk: Walk, node: exp.Lateral, scope: Scope, env: Env) -> frozenset[str]:
+    only(node, "this", "view", "outer", "alias", "cross_apply", "ordinality")
+    if isinstance(node.this, exp.Subquery):
+        only(node.this, "this")
+        relation = walk.query(node.this.this, scope, env)
+        return _named(walk, node, relation, scope)
+    _function(walk, node.this, node, scope, env)
+    return frozenset()
+
+
+def _function(walk: Walk, call: exp.Expr, holder: exp.Expr, scope: Scope, env: Env) -> None:
+    """A function that makes rows: every column is derived from all it is given."""
+    name = call.name.lower() if isinstance(call, exp.Anonymous) else ""
+    if name not in known.ROW_FUNCTIONS and type(call).__name__ not in known.ROW_CLASSES:
+        raise Doubt("a function in FROM isn't in the table of functions")
+    below = [part for key, value in call.args.items() if key != "alias" for part in nodes(value)]
+    if isinstance(call, exp.Unnest):
+        only(call, "expressions", "alias", "offset", "explode_array")
+        below = call.expressions
+        walk.claim(*nodes(call.args.get("offset")))
+    if isinstance(call, exp.JSONTable | exp.OpenJSON | exp.XMLTable):
+        below = [call.this]
+        walk.claim(
+            *[
+                part
+                for key, part in call.args.items()
+                if isinstance(part, exp.Expr) and key != "this"
+            ]
+        )
+        walk.claim(*call.expressions)
+    value = Value(became(union(walk.value(part, scope, env) for part in below), "derived"))
+    alias = holder.args.get("alias")
+    offset = call.args.get("offset")
+    names: list[str] = []
+    title = name
+    if alias is not None:
+        only(alias, "this", "columns")
+        title = walk.fold(alias.this) if alias.this is not None else title
+        names = [_column_name(walk, column) for column in alias.args.get("columns") or ()]
+    if isinstance(offset, exp.Identifier):
+        names.append(walk.fold(offset))
+    fixed = known.ROW_FUNCTIONS.get(name, ())
+    listed = names + [walk.fold(column) for column in fixed[len(names) :]]
+    columns: Columns = [(column, value) for column in listed]
+    relation = Relation(columns, unlisted=lambda _: value, shape=columns_of(value.sources))
+    scope.seen.append(Seen(title, relation))
+
+
+def join_all(walk: Walk, joins: list[exp.Expr], scope: Scope, env: Env) -> frozenset[str]:
+    """Put the joined items into a scope, with their conditions."""
+    shape = frozenset[str]()
+    for join in joins:
+        only(
+            join,
+            *("this", "on", "side", "kind", "using", "method", "global_", "hint"),
+            *("match_condition", "directed"),
+        )
+        if str(join.args.get("kind") or "").upper() not in _KINDS:
+            raise unknown(join)
+        before = len(scope.seen)
+        left = spelled(scope)
+        shape |= add_source(walk, join.this, scope, env)
+        for key in ("on", "match_condition"):
+            for part in nodes(join.args.get(key)):
+                shape |= walk.use(walk.value(part, scope, env).sources, "join")
+        keys = [walk.fold(_key(part)) for part in join.args.get("using") or ()]
+        walk.claim(*(join.args.get("using") or ()))
+        natural = str(join.args.get("method") or "").upper() == "NATURAL"
+        if keys or natural:
+            shape |= _merge(walk, None if natural else keys, left, before, scope)
+        elif scope.flat is not None:
+            scope.flat += [column for one in scope.seen[before:] for column in one.relation.columns]
+        if str(join.args.get("kind") or "").upper() in {"SEMI", "ANTI"}:
+            del scope.seen[before:]
+    return shape
+
+
+def _key(part: exp.Expr) -> exp.Expr:
+    return part.this if isinstance(part, exp.Column) else part
+
+
+def _merge(
+    walk: Walk, keys: list[str] | None, left: Columns, before: int, scope: Scope
+) -> frozenset[str]:
+    """Columns of both sides that a join makes one of; both are read."""
+    sides = scope.seen[:before], scope.seen[before:]
+    right: Columns = [column for one in sides[1] for column in one.relation.columns]
+    if keys is None:
+        if any(one.relation.unlisted is not None for one in scope.seen):
+            raise Doubt("a natural join of a table whose columns aren't all known")
+        low = {name.casefold() for name, _ in right}
+        keys = list(dict.fromkeys(name for name, _ in left if name.casefold() in low))
+    merged: dict[str, Value] = {}
+    for key in keys:
+        values = [value for side in sides for one in side for value in _owned(walk, one, key)]
+        if not values:
+            raise Doubt("a column of USING isn't known")
+        merged[key] = Value(union(values))
+    scope.merged.update(merged)
+    low = {key.casefold() for key in keys}
+    rest = [column for column in right if column[0].casefold() not in low]
+    if walk.traits.name in _KEYS_IN_PLACE:
+        own = {key.casefold(): value for key, value in merged.items()}
+        scope.flat = [(name, own.get(name.casefold(), value)) for name, value in left] + rest
+    else:
+        others = [column for column in left if column[0].casefold() not in low]
+        scope.flat = [*merged.items(), *others, *rest]
+    return walk.use(union(merged.values()), "join")
+
+
+def _owned(walk: Walk, seen: Seen, key: str) -> list[Value]:
+    """A side's column of that name, listed or not."""
+    value = seen.relation.named(key)
+    if value is None and seen.relation.unlisted is not None:
+        value = seen.relation.unlisted(key)
+    return [] if value is None else [walk.read(seen, value)]
+
+
+def spelled(scope: Scope) -> Columns:
+    """The columns that `*` stands for, as far as they are listed."""
+    if scope.flat is not None:
+        return list(scope.flat)
+    return [column for one in scope.seen for column in one.relation.columns]

@@ -1,0 +1,341 @@
+"""Which statement it is, by allow-list, and what it does as a whole.
+
+Layer: inspectors. Start reading at `statement_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from sqlglot import exp
+
+from policyguard.inspectors.sql.changes import change_relation, target_of
+from policyguard.inspectors.sql.exports import copied
+from policyguard.inspectors.sql.facts import facts_of
+from policyguard.inspectors.sql.model import Export, Fact, Kind, Output, Statement, Use, Write
+from policyguard.inspectors.sql.queries import with_commons
+from policyguard.inspectors.sql.scope import Doubt
+from policyguard.inspectors.sql.tables import table_path
+from policyguard.inspectors.sql.values import Columns, Relation, Value, as_sources, union
+from policyguard.inspectors.sql.walk import Env, Made, Walk, nodes, only, unknown
+from policyguard.inspectors.sql.words import words
+
+KINDS: Final[dict[type[exp.Expr], Kind]] = {
+    exp.Select: "select",
+    exp.Union: "select",
+    exp.Except: "select",
+    exp.Intersect: "select",
+    exp.Subquery: "select",
+    exp.Values: "select",
+    exp.Insert: "insert",
+    exp.Update: "update",
+    exp.Delete: "delete",
+    exp.Merge: "merge",
+    exp.Create: "create",
+    exp.Drop: "drop",
+    exp.TruncateTable: "truncate",
+    exp.Copy: "copy",
+    exp.Transaction: "harmless",
+    exp.Commit: "harmless",
+    exp.Rollback: "harmless",
+    exp.Comment: "harmless",
+    exp.Set: "harmless",
+    exp.Pragma: "harmless",
+}
+# Settings that change neither what a name means nor what is logged or sent.
+_SETTINGS: Final = words(
+    """
+    application_name autocommit character_set_results client_encoding client_min_messages
+    datestyle default_transaction_isolation extra_float_digits
+    idle_in_transaction_session_timeout intervalstyle lock_timeout max_execution_time names
+    net_read_timeout net_write_timeout query_timeout statement_timeout threads time_zone
+    timezone transaction wait_timeout work_mem innodb_lock_wait_timeout lock_wait_timeout
+    character_set_client character_set_connection
+    """
+)
+_PRAGMAS: Final = re.compile(
+    r"(foreign_keys|journal_mode|synchronous|busy_timeout|cache_size|temp_store|user_version"
+    r"|wal_checkpoint|table_info|index_list|foreign_key_list)\b",
+    re.IGNORECASE,
+)
+_MADE_KINDS: Final = frozenset({"TABLE", "VIEW"})
+_DROPPED_KINDS: Final = frozenset({"TABLE", "VIEW", "INDEX", "SEQUENCE"})
+_MAKE_PROPERTIES: Final = frozenset(
+    {"TemporaryProperty", "MaterializedProperty", "TransientProperty", "UnloggedProperty"}
+)
+_CONSTRAINTS: Final = frozenset(
+    [
+        "AutoIncrementColumnConstraint",
+        "DefaultColumnConstraint",
+        "GeneratedAsIdentityColumnConstraint",
+        "NotNullColumnConstraint",
+        "PrimaryKeyColumnConstraint",
+        "UniqueColumnConstraint",
+    ]
+)
+
+
+def kind_of(tree: exp.Expr) -> Kind:
+    """The kind of a statement; `unknown` when it isn't in the list."""
+    return KINDS.get(type(tree), "unknown")
+
+
+def statement_of(walk: Walk, tree: exp.Expr) -> Statement:
+    """What a statement does.
+
+    Raises:
+        Doubt: it isn't understood in every part.
+    """
+    kind = kind_of(tree)
+    act = _ACTS.get(kind)
+    if act is None:
+        raise unknown(tree)
+    columns, exports = act(walk, tree)
+    _complete(walk, tree)
+    facts = facts_of(walk, tree) if kind == "select" else ()
+    return answer(walk, kind, columns=columns, exports=exports, facts=facts)
+
+
+def answer(
+    walk: Walk,
+    kind: Kind,
+    *,
+    why: str = "",
+    columns: Columns = (),  # type: ignore[assignment]  # an empty tuple stands for an empty list
+    exports: tuple[Export, ...] = (),
+    facts: tuple[Fact, ...] = (),
+) -> Statement:
+    """The public form of what was found."""
+    found = walk.found
+    return Statement(
+        kind=kind,
+        status="unresolved" if why else "resolved",
+        why=why,
+        reads=frozenset(found.reads),
+        outputs=tuple(Output(name, as_sources(value.sources)) for name, value in columns),
+        predicates=frozenset(column for column, _ in found.uses),
+        uses=frozenset(Use(column, how) for column, how in found.uses),
+        tables=frozenset(found.tables),
+        writes=tuple(
+            Write(name, how, tuple(Output(col, as_sources(value.sources)) for col, value in cols))
+            for _, name, how, cols in found.writes
+        ),
+        exports=exports,
+        facts=facts,
+    )
+
+
+def remember(walk: Walk) -> None:
+    """Let later statements of the text know what this one put where."""
+    for path, _, how, columns in walk.found.writes:
+        if how not in {"insert", "update", "merge"}:
+            continue
+        made = walk.made.get(path)
+        if made is None:
+            walk.made[path] = Made(Relation(list(columns), base=True), whole=False)
+        elif made.whole:
+            walk.made[path] = Made(_filled(made.relation, columns), whole=True)
+        else:
+            more = Relation([*made.relation.columns, *columns], base=True)
+            walk.made[path] = Made(more, whole=False)
+
+
+def _filled(relation: Relation, columns: Columns) -> Relation:
+    fresh = Relation(list(columns))
+    placeless = fresh.unnamed()
+    parts = [*([placeless] if placeless else [])]
+    mixed = [
+        (name, Value(union([value, *parts, *([more] if (more := fresh.named(name)) else [])])))
+        for name, value in relation.columns
+    ]
+    return Relation(mixed, base=True, shape=relation.shape)
+
+
+def _complete(walk: Walk, tree: exp.Expr) -> None:
+    """INVARIANT: every node that names a column, table or anything else was understood.
+
+    This is the second line: it finds what the walk passed over, also in a later version of the
+    parser that puts a name into a new place.
+    """
+    for node in tree.walk():
+        kind = type(node)
+        if kind is exp.Command or (kind in _NAMES and id(node) not in walk.claimed):
+            raise unknown(node)
+
+
+_NAMES: Final = frozenset(
+    {exp.Column, exp.TableColumn, exp.Star, exp.Identifier, exp.Table, exp.Pseudocolumn}
+)
+Act = Callable[[Walk, exp.Expr], tuple[Columns, tuple[Export, ...]]]
+
+
+def _select(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    into = tree.args.get("into")
+    if into is None:
+        return walk.query(tree, None, Env()).columns, ()
+    only(into, "this", "temporary", "unlogged")
+    path = table_path(walk, into.this)
+    tree.set("into", None)
+    relation = walk.query(tree, None, Env())
+    _make(walk, path, relation.columns, whole=True)
+    return [], ()
+
+
+def _change(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    return change_relation(walk, tree, Env()).columns, ()
+
+
+def _create(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    only(tree, "with_", "this", "kind", "expression", "exists", "properties", "replace")
+    kind = str(tree.args.get("kind") or "").upper()
+    if kind not in _MADE_KINDS:
+        raise unknown(tree)
+    names = {type(one).__name__ for one in _properties(tree)}
+    if names - _MAKE_PROPERTIES:
+        raise Doubt("a table is made with a property that isn't understood")
+    env = with_commons(walk, tree, Env())
+    table, columns = tree.this, None
+    if isinstance(table, exp.Schema):
+        only(table, "this", "expressions")
+        columns, table = table.expressions, table.this
+    if not isinstance(table, exp.Table):
+        raise unknown(tree)
+    only(table, "this", "db", "catalog")
+    path = table_path(walk, table)
+    temporary = "TemporaryProperty" in names or bool(table.this.args.get("temporary"))
+    there = bool(tree.args.get("exists")) and not temporary and bool(walk.catalog.find(path))
+    query = tree.args.get("expression")
+    if query is None:
+        if kind == "VIEW" or columns is None:
+            raise unknown(tree)
+        _declare(walk, path, columns, whole=not there)
+        return [], ()
+    relation = walk.query(query, None, env)
+    if columns is not None:
+        walk.claim(*columns)
+        relation = relation.renamed([walk.fold(_name(column)) for column in columns])
+    view = query if kind == "VIEW" and env.outer is None and columns is None else None
+    if kind == "VIEW" and view is None:
+        view = _selfless(walk, tree)
+    _make(walk, path, relation.columns, whole=not there, query=view)
+    return [], ()
+
+
+def _selfless(walk: Walk, tree: exp.Expr) -> exp.Expr | None:
+    """A view with its own column names or CTEs is only followed while nothing else changes."""
+    if walk.made:
+        raise unknown(tree)
+    return None
+
+
+def _properties(tree: exp.Expr) -> list[exp.Expr]:
+    holder = tree.args.get("properties")
+    return list(holder.expressions) if holder is not None else []
+
+
+def _name(column: exp.Expr) -> exp.Expr:
+    return column.this if isinstance(column, exp.ColumnDef | exp.Column) else column
+
+
+def _make(
+    walk: Walk,
+    path: tuple[str, ...],
+    columns: Columns,
+    *,
+    whole: bool,
+    query: exp.Expr | None = None,
+) -> None:
+    walk.found.writes.append((path, ".".join(path), "create", columns))
+    walk.made.pop(path, None)
+    walk.made[path] = Made(Relation(list(columns), base=True), whole=whole, query=query)
+
+
+def _declare(walk: Walk, path: tuple[str, ...], parts: list[exp.Expr], *, whole: bool) -> None:
+    """CREATE TABLE with columns: a new, empty table."""
+    columns: Columns = []
+    table = ".".join(path)
+    for part in parts:
+        if isinstance(part, exp.ColumnDef):
+            only(part, "this", "kind", "constraints")
+            name = walk.fold(part.this)
+            columns.append((name, Value(frozenset({(f"{table}.{name}", "direct")}))))
+            for constraint in nodes(part.args.get("constraints")):
+                _plain_constraint(constraint.args.get("kind"))
+        elif not isinstance(part, exp.PrimaryKey | exp.UniqueColumnConstraint | exp.Constraint):
+            raise unknown(part)
+        if any(isinstance(one, exp.Query | exp.Anonymous) for one in part.walk()):
+            raise unknown(part)
+        walk.claim(part)
+    walk.found.writes.append((path, table, "create", [(name, Value()) for name, _ in columns]))
+    if whole:
+        walk.made.pop(path, None)
+        walk.made[path] = Made(Relation(columns, base=True), whole=True)
+
+
+def _plain_constraint(kind: object) -> None:
+    if type(kind).__name__ not in _CONSTRAINTS:
+        raise Doubt("a column constraint isn't understood")
+
+
+def _drop(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    only(
+        tree, "kind", "tables", "exists", "temporary", "materialized", "cascade", "restrict", "this"
+    )
+    if str(tree.args.get("kind") or "").upper() not in _DROPPED_KINDS:
+        raise unknown(tree)
+    for table in nodes(tree.args.get("tables") or tree.args.get("this")):
+        path = table_path(walk, table) if isinstance(table, exp.Table) else ()
+        walk.claim(table)
+        if path:
+            walk.made.pop(path, None)
+            walk.found.writes.append((path, ".".join(path), "drop", []))
+    return [], ()
+
+
+def _truncate(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    only(tree, "expressions", "exists", "identity", "option", "is_database")
+    if tree.args.get("is_database"):
+        raise unknown(tree)
+    for table in tree.expressions:
+        target, path = target_of(walk, table, may_be_new=True)
+        walk.found.writes.append((path, target.relation.table or ".".join(path), "delete", []))
+    return [], ()
+
+
+def _harmless(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    if isinstance(tree, exp.Rollback) and walk.made:
+        raise Doubt("a rollback after tables were made or filled")
+    if isinstance(tree, exp.Set):
+        for item in tree.expressions:
+            _setting(item)
+    if isinstance(tree, exp.Pragma) and not _PRAGMAS.match(tree.this.sql()):
+        raise unknown(tree)
+    walk.claim(tree)
+    return [], ()
+
+
+def _setting(item: exp.Expr) -> None:
+    """SET of a name in the list, to a plain value."""
+    only(item, "this", "kind", "expressions", "collate", "global_")
+    if any(isinstance(node, exp.Query | exp.Func | exp.Parameter) for node in item.walk()):
+        raise unknown(item)
+    name = item.this.this.name if isinstance(item.this, exp.EQ) else ""
+    kind = str(item.args.get("kind") or "").upper()
+    if name.lower() not in _SETTINGS and kind not in {"NAMES", "TRANSACTION"}:
+        raise Doubt("a setting that isn't in the list of harmless ones")
+
+
+_ACTS: Final[dict[Kind, Act]] = {
+    "select": _select,
+    "insert": _change,
+    "update": _change,
+    "delete": _change,
+    "merge": _change,
+    "create": _create,
+    "drop": _drop,
+    "truncate": _truncate,
+    "copy": copied,
+    "harmless": _harmless,
+}

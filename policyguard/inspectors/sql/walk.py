@@ -1,0 +1,207 @@
+"""The state of one walk through one statement, and what every part of the walk shares.
+
+Layer: inspectors. Start reading at `Walk`. The walk goes down only through nodes it knows: a node
+of another kind, or a known node with a part that isn't looked at, is a doubt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from sqlglot import exp
+
+from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
+from policyguard.inspectors.sql.values import Columns, Pairs, Relation, Value, columns_of
+
+if TYPE_CHECKING:
+    from policyguard.inspectors.sql.catalog import Catalog
+    from policyguard.inspectors.sql.model import How
+    from policyguard.inspectors.sql.traits import Traits
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+@dataclass(slots=True)
+class Found:
+    """What a part of a statement was seen to touch.
+
+    Attributes:
+        writes: path and name of the table, how, and what its columns are given.
+    """
+
+    reads: set[str] = field(default_factory=set)
+    uses: set[tuple[str, How]] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    writes: list[tuple[tuple[str, ...], str, str, Columns]] = field(default_factory=list)
+
+    def add(self, other: Found) -> None:
+        """Take over what another part touched."""
+        self.reads |= other.reads
+        self.uses |= other.uses
+        self.tables |= other.tables
+        self.writes += other.writes
+
+
+@dataclass(slots=True)
+class Common:
+    """A CTE: its relation, and what evaluating it touches, which counts once it is named."""
+
+    relation: Relation
+    found: Found
+
+
+@dataclass(slots=True)
+class Env:
+    """The CTEs that a query can name, innermost first."""
+
+    commons: dict[str, Common] = field(default_factory=dict)
+    outer: Env | None = None
+
+    def find(self, name: str) -> Common | None:
+        """The nearest CTE of exactly that folded name."""
+        env: Env | None = self
+        while env is not None:
+            if name in env.commons:
+                return env.commons[name]
+            env = env.outer
+        return None
+
+    def resembles(self, name: str) -> bool:
+        """Whether a CTE has that name in another letter case."""
+        env: Env | None = self
+        while env is not None:
+            if any(own.casefold() == name.casefold() for own in env.commons):
+                return True
+            env = env.outer
+        return False
+
+
+@dataclass(slots=True)
+class Made:
+    """A relation that earlier statements of the text made or filled.
+
+    Attributes:
+        relation: what it holds; for a table that was there before, only what was added to it.
+        whole: it was made by the text, so nothing else is in it.
+        query: a view's definition: what its tables hold may have changed since.
+    """
+
+    relation: Relation
+    whole: bool
+    query: exp.Expr | None = None
+
+
+@dataclass(slots=True)
+class Walk:
+    """One walk through one statement.
+
+    Attributes:
+        value: sources of an expression; set by the composition in `inspection.py`.
+        query: relation of a query; set there too.
+        change: relation returned by a data-changing statement inside WITH.
+        made: relations that earlier statements of the text made.
+        claimed: ids of the name nodes that were understood.
+    """
+
+    traits: Traits
+    catalog: Catalog
+    made: dict[tuple[str, ...], Made]
+    value: Callable[[exp.Expr, Scope, Env], Value]
+    query: Callable[[exp.Expr, Scope | None, Env], Relation]
+    change: Callable[[exp.Expr, Env], Relation]
+    view: Callable[[str], Relation]
+    found: Found = field(default_factory=Found)
+    claimed: set[int] = field(default_factory=set)
+    views: list[str] = field(default_factory=list)
+
+    def fold(self, node: exp.Expr | str) -> str:
+        """The folded name of an identifier, which is thereby understood."""
+        if isinstance(node, str):
+            return self.traits.folded(node, quoted=False)
+        self.claimed.add(id(node))
+        quoted = bool(node.args.get("quoted")) or isinstance(node, exp.Literal)
+        return self.traits.folded(node.name, quoted=quoted)
+
+    def claim(self, *nodes: exp.Expr | None) -> None:
+        """Mark whole subtrees as understood: names of things that hold no values."""
+        for node in nodes:
+            if node is not None:
+                self.claimed.update(id(part) for part in node.walk())
+
+    def read(self, seen: Seen | None, value: Value) -> Value:
+        """Note that the value of a relation's column is read."""
+        if seen is not None and seen.relation.base:
+            self.found.reads |= columns_of(value.sources)
+        return value
+
+    def use(self, pairs: Pairs, how: How) -> frozenset[str]:
+        """Note columns that decide which rows come, or in which order."""
+        columns = columns_of(pairs)
+        self.found.uses |= {(column, how) for column in columns}
+        return columns
+
+    @contextmanager
+    def apart(self) -> Iterator[Found]:
+        """Collect what is touched inside separately."""
+        outer, self.found = self.found, Found()
+        try:
+            yield self.found
+        finally:
+            self.found = outer
+
+
+def only(node: exp.Expr, *known: str) -> None:
+    """Insist that a node has no part but those that are looked at.
+
+    Raises:
+        Doubt: it has another one, which might read something.
+    """
+    for key, part in node.args.items():
+        if part and key not in known:
+            raise Doubt(f"`{_kind(node)}` with `{key}` isn't understood{place(node)}")
+
+
+def unknown(node: exp.Expr) -> Doubt:
+    """The doubt about a node of a kind that isn't known."""
+    return Doubt(f"`{_kind(node)}` isn't understood{place(node)}")
+
+
+def unnamed(node: exp.Expr, what: str) -> Doubt:
+    """The doubt about a name. Quoted names stay out: some dialects read them as strings."""
+    plain = isinstance(node, exp.Identifier) and not node.args.get("quoted")
+    shown = f" `{node.name}`" if plain and _PLAIN.fullmatch(node.name) else ""
+    return Doubt(f"{what}{shown} isn't known{place(node)}")
+
+
+def place(node: exp.Expr) -> str:
+    """` (line:col)` of the first name in a node; "" when there is none."""
+    for part in node.walk():
+        line, col = part.meta.get("line"), part.meta.get("col")
+        if line and col:
+            return f" ({line}:{col})"
+    return ""
+
+
+def children(node: exp.Expr, *skip: str) -> Iterator[exp.Expr]:
+    """The nodes directly below, but for some parts."""
+    for key, part in node.args.items():
+        if key in skip:
+            continue
+        yield from nodes(part)
+
+
+def nodes(part: object) -> Iterable[exp.Expr]:
+    """The nodes in one part of a node."""
+    if isinstance(part, exp.Expr):
+        return (part,)
+    if isinstance(part, list):
+        return (item for item in part if isinstance(item, exp.Expr))
+    return ()
+
+
+def _kind(node: exp.Expr) -> str:
+    return type(node).__name__

@@ -6,7 +6,7 @@ Layer: policy. Start reading at `load_policy`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from policyguard.policy.conditions import Age, DataAge, Part
 from policyguard.policy.loader import LIMITS, Document, Limits, printable, read_document, read_text
 from policyguard.policy.problems import keys_of, problems_of
 from policyguard.policy.references import check_references
-from policyguard.policy.rules import OwnTerms, Policy
+from policyguard.policy.rules import Mark, OwnTerms, Policy
 
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
@@ -254,12 +254,11 @@ def _finish(sources: Sequence[Source], problems: Iterable[Problem], *, max_rules
 def merge(sources: Sequence[Source], problems: list[Problem]) -> Policy:
     """Parents and child as one policy: parts are added, never redefined or removed."""
     child = sources[-1].model
-    places: dict[str, str] = {}
+    places: dict[str, Mark] = {}
     for source in sources:
-        for section in ("rules", "retention"):
-            for index, part in enumerate(getattr(source.model, section)):
-                line, _ = source.document.place(source.path(section, index))
-                places.setdefault(part.id, f"{source.document.file}:{line}")
+        for name, path in _parts(source):
+            line, col = source.document.place(path, of_key=isinstance(path[-1], str))
+            places.setdefault(name, (source.document.file, line, col))
     if len(sources) > 1:
         _redefined(sources, problems)
         changes = [s.model.purpose_changes for s in sources if s.model.purpose_changes is not None]
@@ -288,6 +287,23 @@ def merge(sources: Sequence[Source], problems: list[Problem]) -> Policy:
         )
     child._places.update(places)  # noqa: SLF001 - the loader knows the places
     return child
+
+
+def _parts(source: Source) -> Iterator[tuple[str, Sequence[str | int]]]:
+    """What has a place of its own: its name (`Policy.mark`) and its path in the file."""
+    model = source.model
+    for section in ("rules", "retention"):
+        for index, part in enumerate(getattr(model, section)):
+            yield part.id, source.path(section, index)
+    for index, promise in enumerate(model.obligations):
+        yield f"obligations {promise.id}", source.path("obligations", index)
+    yield from ((f"recipients {name}", ("recipients", name)) for name in model.recipients)
+    clauses = ("notice", "clauses")
+    yield from ((f"clauses {name}", (*clauses, name)) for name in model.notice.clauses)
+    for kind in ("data", "purposes", "facts"):
+        for term in getattr(model.terms, kind):
+            yield f"{kind} {term}", ("terms", kind, term)
+    yield from ((name, (name,)) for name in ("notice", "title", "at_least"))
 
 
 def _union(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from policyguard.policy.terms import (
     refuse,
 )
 
+Mark = tuple[str, int, int]
+"""File, line and column (1-based) where a part of a policy stands."""
+
 ANY = ("any",)
 ANYONE = ("anyone",)
 FormName = Literal["raw", "encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"]
@@ -300,7 +303,7 @@ class Policy(Part):
     purpose_changes: tuple[PurposeChange, ...] | None = None
     at_least: Literal["off", "flag", "redact", "block"] | None = None
 
-    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+    _places: dict[str, Mark] = PrivateAttr(default_factory=dict)
 
     @property
     def words(self) -> Taxonomy:
@@ -318,7 +321,18 @@ class Policy(Part):
 
     def place(self, identifier: str) -> str:
         """`file:line` of a rule or retention, "" if it came from no file."""
-        return self._places.get(identifier, "")
+        file, line, _ = self.mark(identifier)
+        return f"{file}:{line}" if line else ""
+
+    def mark(self, name: str) -> Mark:
+        """File, line and column of a part; "" and 0 if it came from no file.
+
+        Args:
+            name: the id of a rule or retention, or `section name`: `recipients staff`,
+                `clauses 4.2`, `data user.x`,
+                `obligations breach-notice`; `notice`, `title`.
+        """
+        return self._places.get(name, ("", 0, 0))
 
     def all_cites(self) -> Iterator[tuple[str, str]]:
         """Every (what cites, clause id)."""

@@ -1,1 +1,1 @@
-"""policyguard.enforce."""
+"""The guard: context, decorators, modes and reports. The only layer that raises a denial."""

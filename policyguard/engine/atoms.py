@@ -2,7 +2,7 @@
 
 Layer: engine. A condition tree is split into its atoms and the logic above them. The atoms of all
 rules that cover a flow are compiled into one function from facts to an integer, its *state*: base 3,
-one digit an atom (0 fails, 1 holds, 2 unknown). Everything above the atoms is a function of that
+one digit an atom (0 fails, 1 holds, 2 unknown). All logic above the atoms is a function of that
 integer, so it runs once per state. Start reading at `split` and `compile_atoms`.
 """
 

@@ -97,6 +97,7 @@ class Answer:
     """
 
     __slots__ = (
+        "_certain",
         "_context",
         "_flow",
         "_forbids",
@@ -117,17 +118,17 @@ class Answer:
         self.atoms: AtomsFunction | None = None
         self.table: dict[int, Decision] = {}
         self.always: Decision | None = None
-        asked = [atom for side in (*forbids, *permits) if side.when for atom in side.when.atoms()]
+        # Under a forbid without condition no permit can matter; the other forbids still decide too.
+        certain = any(side.when is None for side in forbids)
+        sides = forbids if certain else [*forbids, *permits]
+        asked = [atom for side in sides if side.when for atom in side.when.atoms()]
         # An atom that two rules share is asked once.
         self._order = {atom: i for i, atom in enumerate(dict.fromkeys(asked))}
-        if self._order and not self._settled():
+        self._certain = certain
+        if self._order:
             self.atoms = compile_atoms(tuple(self._order), context.taxonomy.purposes)
         else:
             self.always = self.settle(0)
-
-    def _settled(self) -> bool:
-        """Whether facts can't change anything: a forbid without condition, or no way to allow."""
-        return any(side.when is None for side in self._forbids)
 
     def settle(self, state: int) -> Decision:
         """The Decision for a state of the atoms. Cost: O(atoms); once per state."""
@@ -136,7 +137,8 @@ class Answer:
             return digit(state, self._order[atom])
 
         forbids = [(side, side.state(look)) for side in self._forbids]
-        permits = [(side, side.state(look)) for side in self._permits]
+        needed = () if self._certain else self._permits
+        permits = [(side, side.state(look)) for side in needed]
         decision = self._decide(forbids, permits, look)
         self.table[state] = decision
         return decision

@@ -99,12 +99,14 @@ class Label:
         form: closed under implication.
         source: where the value came from, names only: `users.email`, `embed()`.
         evidence: how the label became known.
+        at: where in the code the value was read, `file:line`.
     """
 
     data: str
     form: Form = RAW
     source: str = ""
     evidence: Evidence = "declared"
+    at: str = ""
 
 
 class Facts:

@@ -1,0 +1,178 @@
+"""The scope of running code: its purpose, for whom, with which facts and labelled values.
+
+Layer: enforce. One context variable holds the innermost scope; a scope never changes, entering one
+makes a new one that points to its parent. Start reading at `Scope` and `Entered`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final
+
+from policyguard.labels.registry import Registry
+from policyguard.policy.flow import NO_FACTS, Facts
+from policyguard.policy.terms import SELF
+
+_CURRENT: Final[ContextVar[Scope | None]] = ContextVar("policyguard_scope", default=None)
+
+
+class Scope:
+    """One layer of context. Treat it as immutable.
+
+    Attributes:
+        purpose: the innermost purpose; None if no one said any.
+        path: all purposes from the outermost on.
+        change_denied: the policy lists purpose changes, and the last one isn't among them.
+        subject: the person whose data are handled; compared, never shown.
+        facts: what is known about that person.
+        reader: the recipient that reads from databases here.
+        registry: labelled values seen in this request.
+        route: the route or job, for modes and reports.
+        id: random, one for each outermost scope: a percentage takes a request whole or not at all.
+        parent: the scope to go back to.
+        owner: the object that entered it.
+    """
+
+    __slots__ = (
+        "change_denied",
+        "facts",
+        "id",
+        "owner",
+        "parent",
+        "path",
+        "purpose",
+        "reader",
+        "registry",
+        "route",
+        "subject",
+    )
+
+    def __init__(self, parent: Scope | None, owner: object) -> None:
+        self.parent, self.owner = parent, owner
+        if parent is None:
+            self.purpose: str | None = None
+            self.path: tuple[str, ...] = ()
+            self.change_denied = False
+            self.subject: object = None
+            self.facts: Facts = NO_FACTS
+            self.reader = SELF
+            self.registry = Registry()
+            self.route = ""
+            self.id = secrets.randbits(32)
+        else:
+            self.purpose, self.path = parent.purpose, parent.path
+            self.change_denied = parent.change_denied
+            self.subject, self.facts = parent.subject, parent.facts
+            self.reader, self.registry = parent.reader, parent.registry
+            self.route, self.id = parent.route, parent.id
+
+    def __repr__(self) -> str:
+        """The purposes only: subject and facts are personal data."""
+        return f"Scope(path={list(self.path)}, route={self.route!r})"
+
+
+def current_scope() -> Scope | None:
+    """The innermost scope of the running code, None outside any."""
+    return _CURRENT.get()
+
+
+def restore(scope: Scope | None) -> None:
+    """Make a scope, or none, the current one."""
+    _CURRENT.set(scope)
+
+
+class Entered:
+    """A way into a scope: a `with` block, an `async with` block.
+
+    Holds no state of its own between enter and exit, so one object serves any number of threads,
+    tasks and nested blocks: what to go back to stands in the scope itself.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[Scope], None]) -> None:
+        self._make = make
+
+    def enter(self) -> Scope | None:
+        """Enter a new scope; returns the one before, for `restore`."""
+        before = _CURRENT.get()
+        scope = Scope(before, self)
+        self._make(scope)
+        _CURRENT.set(scope)
+        return before
+
+    def __enter__(self) -> None:
+        """Enter the scope."""
+        self.enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Go back to what was before this block, whatever was left open inside it."""
+        scope = _CURRENT.get()
+        while scope is not None and scope.owner is not self:
+            scope = scope.parent
+        if scope is not None:
+            _CURRENT.set(scope.parent)
+
+    async def __aenter__(self) -> None:
+        """Enter the scope."""
+        self.enter()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """As `__exit__`."""
+        self.__exit__(kind, error, trace)
+
+
+class ScopedGenerator(Generator[Any, Any, Any]):
+    """A generator that runs each of its steps in a scope, and its caller's code outside of it."""
+
+    __slots__ = ("_entered", "_inner", "_scope")
+
+    def __init__(self, inner: Generator[Any, Any, Any], entered: Entered) -> None:
+        self._inner, self._entered = inner, entered
+        self._scope: Scope | None = None
+
+    def _step(self, move: Callable[..., Any], *args: Any) -> Any:
+        before = _CURRENT.get()
+        if self._scope is None:
+            self._entered.enter()
+        else:
+            _CURRENT.set(self._scope)
+        try:
+            return move(*args)
+        finally:
+            self._scope = _CURRENT.get()
+            _CURRENT.set(before)
+
+    def send(self, value: Any) -> Any:
+        """As of the generator, in its scope."""
+        return self._step(self._inner.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """As of the generator, in its scope."""
+        return self._step(self._inner.throw, *error)
+
+    def close(self) -> None:
+        """As of the generator, in its scope."""
+        self._step(self._inner.close)
+
+
+async def in_scope(entered: Entered, step: Coroutine[Any, Any, Any]) -> Any:
+    """Await one step in a scope; what was before is back when it ends, also on cancellation."""
+    before = entered.enter()
+    try:
+        return await step
+    finally:
+        _CURRENT.set(before)

@@ -1,0 +1,80 @@
+"""What the guard needs from outside: reporters, plugins, and the records between them.
+
+Layer: enforce. Start reading at `Record`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from policyguard.engine.decision import Decision
+
+if TYPE_CHECKING:
+    from policyguard.enforce.guard import Guard
+
+Mode = Literal["block", "redact", "flag", "off"]
+At = Literal["call", "sql", "http"]
+Effect = Literal["blocked", "flagged", "ignored"]
+Strength = Literal["strong", "weak"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One denied flow, for reporters. Names and places only, never a value.
+
+    Attributes:
+        decision: what the policy says.
+        mode: the mode that applied.
+        effect: what the guard did.
+        at: where the flow was seen.
+        source: what was read, such as `faces.embedding`; "" if unknown.
+        read_at: file:line where it was read; "" if unknown.
+        sent_at: file:line where it was about to leave.
+        where: the part of the payload or the statement, such as `body.user.email`.
+        host: for http the host it was sent to.
+        strength: of the evidence.
+        route: of the request or job.
+        fingerprint: the same for the same flow at the same place, across runs.
+        policy: the policy's id.
+        message: the whole message in plain words.
+    """
+
+    decision: Decision
+    mode: Mode
+    effect: Effect
+    at: At
+    source: str
+    read_at: str
+    sent_at: str
+    where: str
+    host: str
+    strength: Strength
+    route: str
+    fingerprint: str
+    policy: str
+    message: str
+
+
+class Reporter(Protocol):
+    """Is told of every denied flow. What it raises changes nothing about the verdict."""
+
+    def report(self, record: Record) -> None:
+        """Take notice of a record; must be quick and safe for threads."""
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """An integration with a library.
+
+    Attributes:
+        name: what configuration calls it.
+        api: the version of this protocol it was written for.
+    """
+
+    name: str
+    api: int
+
+    def install(self, guard: Guard) -> Callable[[], None]:
+        """Hook the library; returns what undoes it exactly."""

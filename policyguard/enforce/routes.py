@@ -1,0 +1,88 @@
+"""Purposes by route, as the configuration gives them.
+
+Layer: enforce. Start reading at `Routes.purpose`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "WEBSOCKET"}
+)
+_MOST: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A pattern: `/auth/*`, `POST /images`, `/users/*/photo`, `/users/{id}`.
+
+    Attributes:
+        method: upper case, "" for any.
+        parts: segments; `*` matches one segment, as the last one any number.
+        purpose: dotted.
+    """
+
+    method: str
+    parts: tuple[str, ...]
+    purpose: str
+
+    def fits(self, method: str, parts: tuple[str, ...]) -> bool:
+        """Whether a request is meant."""
+        if self.method not in ("", method):
+            return False
+        mine = self.parts
+        if mine and mine[-1] == "*":
+            return len(parts) >= len(mine) - 1 and _same(mine[:-1], parts)
+        return len(parts) == len(mine) and _same(mine, parts)
+
+    @property
+    def weight(self) -> tuple[int, int, bool]:
+        """More exact patterns come first: more fixed segments, more segments, a method."""
+        fixed = sum(part != "*" for part in self.parts)
+        return fixed, len(self.parts), bool(self.method)
+
+
+def _same(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    return all(mine in ("*", part) for mine, part in zip(pattern, parts, strict=False))
+
+
+def parse_route(text: str, purpose: str) -> Route:
+    """Read a pattern; raises ValueError if it is none."""
+    method, _, path = text.strip().rpartition(" ")
+    method = method.strip().upper()
+    if method and method not in METHODS:
+        raise ValueError(f"unknown method `{method[:16]}`")
+    if not path.startswith("/"):
+        raise ValueError("a route starts with `/`")
+    parts = tuple(
+        "*" if part.startswith("{") and part.endswith("}") else part for part in _split(path)
+    )
+    if any("*" in part and part != "*" for part in parts):
+        raise ValueError("`*` stands for a whole segment")
+    return Route(method, parts, purpose)
+
+
+def _split(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part)
+
+
+class Routes:
+    """All routes of a configuration; the most exact pattern that fits counts."""
+
+    __slots__ = ("_find", "all")
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.all = tuple(sorted(routes, key=lambda route: route.weight, reverse=True))
+        self._find = lru_cache(maxsize=_MOST)(self._look)
+
+    def purpose(self, method: str, path: str) -> str | None:
+        """The purpose of a request, None if no pattern fits."""
+        return self._find(method.upper(), path)
+
+    def _look(self, method: str, path: str) -> str | None:
+        parts = _split(path)
+        return next((route.purpose for route in self.all if route.fits(method, parts)), None)

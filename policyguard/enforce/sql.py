@@ -1,0 +1,198 @@
+"""A statement, before it runs: what it reads, what leaves by it, and what its rows will carry.
+
+Layer: enforce. Loaded when the first statement is checked, because the inspector is heavy. Start
+reading at `check_sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Final
+
+from policyguard.enforce.context import Scope, current_scope
+from policyguard.enforce.guard import Guard
+from policyguard.enforce.site import call_site
+from policyguard.enforce.violation import Judged
+from policyguard.inspectors.sql import Catalog, Output, Source, Statement, inspect
+from policyguard.policy.datamap import DataMap
+from policyguard.policy.flow import RAW, Facts, Flow, Label, close_form
+from policyguard.policy.terms import SELF
+
+_CACHED: Final = 4096
+_FORM_OF: Final = {
+    "hashed": ("pseudonymised",),
+    "aggregated": ("aggregated",),
+    "encrypted": ("encrypted",),
+}
+# What an unresolved statement may give: any data, so any label, so none that can be named.
+ANYTHING: Final = Label("", source="a statement that can't be resolved", evidence="suspected")
+Labels = tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a text does with labelled columns, whatever its purpose.
+
+    Attributes:
+        reads: one label for each labelled column that is read.
+        leaves: (recipient, labels) of writes and exports that belong to a recipient.
+        outputs: labels of each output column of the last statement that returns rows.
+        unresolved: the reason, if anything in the text can't be resolved.
+        names: names of the output columns.
+    """
+
+    reads: Labels = ()
+    leaves: tuple[tuple[str, Labels], ...] = ()
+    outputs: tuple[Labels, ...] = ()
+    unresolved: str = ""
+    names: tuple[str, ...] = ()
+
+    @property
+    def quiet(self) -> bool:
+        """No labelled column is touched, so there is no flow and no need of a purpose."""
+        return not (self.reads or self.leaves or self.unresolved)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlCheck:
+    """The answer to an integration: run the statement, and label its rows.
+
+    Attributes:
+        labels: for each output column what its values carry.
+        names: names of the output columns, where known.
+        unresolved: rows may carry anything; remember every value as such.
+    """
+
+    labels: tuple[Labels, ...] = ()
+    names: tuple[str, ...] = ()
+    unresolved: bool = False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any value of the rows is to be remembered."""
+        return self.unresolved or any(self.labels)
+
+
+NOTHING: Final = SqlCheck()
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans of texts, remembered by exact text and dialect; one for each guard."""
+
+    data_map: DataMap
+    catalog: Catalog
+    plan: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan = lru_cache(maxsize=_CACHED)(self._plan)
+
+    def _plan(self, text: str, dialect: str) -> Plan:
+        reads: dict[str, Label] = {}
+        leaves: list[tuple[str, Labels]] = []
+        outputs: tuple[Labels, ...] = ()
+        names: tuple[str, ...] = ()
+        unresolved = ""
+        for statement in inspect(text, dialect, self.catalog):
+            for column in sorted(statement.reads):
+                for label in self._labels(column):
+                    reads[f"{column} {label.data}"] = label
+            leaves += self._leaves(statement)
+            if not statement.resolved:
+                unresolved = unresolved or statement.why or "a statement that can't be resolved"
+            elif statement.outputs:
+                names = tuple(output.name for output in statement.outputs)
+                outputs = tuple(
+                    tuple(label for source in output.sources for label in self._via(source))
+                    for output in statement.outputs
+                )
+        return Plan(tuple(reads.values()), tuple(leaves), outputs, unresolved, names)
+
+    def _labels(self, column: str) -> Labels:
+        table, _, name = column.rpartition(".")
+        found = self.data_map.column(table, name)
+        return found.labels if found is not None else ()
+
+    def _via(self, source: Source) -> Iterator[Label]:
+        """Labels of a source column in the form that the expression gives."""
+        for label in self._labels(source.column):
+            forms = _FORM_OF.get(source.via)
+            yield label if forms is None else replace(label, form=label.form | close_form(forms))
+
+    def _leaves(self, statement: Statement) -> Iterator[tuple[str, Labels]]:
+        """What leaves by writing to a recipient's table, or by an export."""
+        for write in statement.writes:
+            recipient = self.data_map.table_recipient(write.table)
+            if recipient is not None and write.how not in ("delete", "drop"):
+                yield recipient, self._sent(write.outputs, statement)
+        for export in statement.exports:
+            place = export.place or f"export-{export.kind}"
+            recipient = self.data_map.table_recipient(export.place) if export.place else None
+            yield recipient or place, self._sent(export.outputs, statement)
+
+    def _sent(self, outputs: tuple[Output, ...], statement: Statement) -> Labels:
+        """Labels of what is sent; of everything that is read where it isn't known more exactly."""
+        if not outputs:
+            reads = sorted(statement.reads)
+            return tuple(label for column in reads for label in self._labels(column))
+        sources = [source for output in outputs for source in output.sources]
+        return tuple(label for source in sources for label in self._via(source))
+
+
+def planner_of(guard: Guard) -> Planner | None:
+    """The guard's planner, made on first use; None without a data map."""
+    found = guard._planner  # noqa: SLF001 - the guard keeps it
+    if found is None and guard.data_map is not None:
+        model = guard.data_map.model
+        patterns = [name for name in model.tables if "*" in name]
+        catalog = Catalog.from_tables(guard.data_map.tables, patterns=patterns)
+        found = guard._planner = Planner(guard.data_map, catalog)  # noqa: SLF001 - the guard's own part
+    return found
+
+
+def check_sql(guard: Guard, text: str, dialect: str) -> SqlCheck:
+    """Judge a statement and say what its rows carry.
+
+    Args:
+        guard: whose policy and data map count.
+        text: the SQL text as it will run.
+        dialect: of the database; required.
+
+    Returns:
+        Labels of the output columns.
+
+    Raises:
+        PolicyViolation: a read, write or export is denied and its mode is block.
+
+    Cost: a text seen before costs a look-up and a decision for each labelled column it reads.
+    """
+    planner = planner_of(guard)
+    if planner is None:
+        return NOTHING
+    plan: Plan = planner.plan(text, dialect)
+    if plan.quiet:
+        return NOTHING
+    scope = current_scope()
+    facts = scope.facts if scope else Facts()
+    _judge_reads(guard, plan, scope, facts)
+    for recipient, labels in plan.leaves:
+        if labels:
+            found = [(label, "", "strong") for label in labels]
+            guard.judge(found, recipient, at="sql")
+    read_at = call_site()
+    labels = tuple(tuple(replace(label, at=read_at) for label in column) for column in plan.outputs)
+    return SqlCheck(labels, plan.names, unresolved=bool(plan.unresolved))
+
+
+def _judge_reads(guard: Guard, plan: Plan, scope: Scope | None, facts: Facts) -> None:
+    reader = scope.reader if scope else SELF
+    found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in plan.reads]
+    if found:
+        guard.judge(found, reader, at="sql")
+    if plan.unresolved:
+        label = Label("", source=plan.unresolved, evidence="suspected")
+        flow = Flow("", RAW, guard.current_purpose(), reader)
+        decision = guard.snapshot.deny(flow, "cannot_tell")
+        guard.settle([Judged(decision, label)], facts, at="sql")

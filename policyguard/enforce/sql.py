@@ -182,8 +182,10 @@ def check_sql(guard: Guard, text: str, dialect: str) -> SqlCheck:
             found = [(label, "", "strong") for label in labels]
             guard.judge(found, recipient, at="sql")
     read_at = call_site()
-    labels = tuple(tuple(replace(label, at=read_at) for label in column) for column in plan.outputs)
-    return SqlCheck(labels, plan.names, unresolved=bool(plan.unresolved))
+    outputs = tuple(
+        tuple(replace(label, at=read_at) for label in column) for column in plan.outputs
+    )
+    return SqlCheck(outputs, plan.names, unresolved=bool(plan.unresolved))
 
 
 def _judge_reads(guard: Guard, plan: Plan, scope: Scope | None, facts: Facts) -> None:

@@ -1,9 +1,9 @@
 """Conditions as atoms: each asks one thing of the facts and answers holds, fails or unknown.
 
 Layer: engine. A condition tree is split into its atoms and the logic above them. The atoms of all
-rules that cover a flow are compiled into one function from facts to an integer, its *state*: base 3,
-one digit an atom (0 fails, 1 holds, 2 unknown). All logic above the atoms is a function of that
-integer, so it runs once per state. Start reading at `split` and `compile_atoms`.
+rules that cover a flow are compiled into one function from facts to an integer, its *state*: in
+base 3, one digit an atom (0 fails, 1 holds, 2 unknown). All logic above the atoms is a function of
+that integer, so it runs once per state. Start reading at `split` and `compile_atoms`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Layer: errors. Imports nothing of policyguard. `policyguard explain PGnnn` print
 reference of errors is generated from here. Start reading at `CODES`.
 
 PG0xx: a file as YAML. PG1xx: what a policy, data map or truth table says. PG2xx: a running program.
-PG3xx: lint, legal but surely not meant. PG4xx: SQL. PG6xx: configuration and plugins.
+PG3xx: lint, legal but surely not meant. PG4xx: SQL. PG5xx: configuration. PG6xx:
+plugins and reporters.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ _LINT: Final = {
     ),
     "PG304": Code(
         "A permit that a forbid takes back",
-        "A forbid without a condition covers all of it, and forbids win: nothing is permitted here.",
+        "A forbid without a condition covers all of it, and forbids win: nothing is permitted.",
         "Decide which promise holds, and remove or narrow the other rule.",
     ),
     "PG305": Code(
@@ -323,9 +324,36 @@ _LINT: Final = {
 _LATER: Final = {
     "PG401": Code(
         "The dialect of SQL is not known",
-        "Most statements can be read under a wrong dialect too, with another meaning, so the dialect"
+        "Most statements can be read under a wrong dialect too, with another meaning, so it"
         " is never guessed.",
         "Say which dialect the database speaks; the message lists the known ones.",
+    ),
+    "PG501": Code(
+        "There is no configuration",
+        "The file can't be read, or has no `[tool.policyguard]`. Nothing starts without knowing"
+        " which policy holds.",
+        "Run `policyguard init`, or check the path.",
+    ),
+    "PG502": Code(
+        "The configuration is not valid TOML",
+        "The text breaks off or has a sign in the wrong place. Nothing of it is used.",
+        "Look at the place that is named; often a quote or a bracket is missing.",
+    ),
+    "PG503": Code(
+        "A route that can't be used",
+        "The pattern of a route or its purpose can't be read, so requests would run without one.",
+        "Write a method and a path, such as `POST /images`, or a path with `*`.",
+    ),
+    "PG504": Code(
+        "The configuration names something that the policy doesn't know",
+        "A rule, recipient, purpose or data category in the configuration is not declared, so the"
+        " entry would never match.",
+        "Correct the spelling; the message suggests the nearest name.",
+    ),
+    "PG505": Code(
+        "An unknown key or a wrong value in the configuration",
+        "A misspelt key would silently change nothing.",
+        "Correct it as the message says.",
     ),
     "PG601": Code(
         "An integration can't be installed",

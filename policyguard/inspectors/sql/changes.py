@@ -77,6 +77,8 @@ def _insert(walk: Walk, node: exp.Insert, env: Env) -> Relation:
     target, path = target_of(walk, into, may_be_new=not careful)
     given = node.args.get("expression")
     columns: Columns = []
+    if given is None and not node.args.get("default"):
+        raise unknown(node)
     if given is not None:
         columns = walk.query(given, None, env).columns
         own = [] if target.relation.unlisted is not None else target.relation.columns

@@ -30,6 +30,8 @@ def copied(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     Raises:
         Doubt: a form of COPY that isn't understood.
     """
+    if isinstance(tree, exp.Export):
+        return _exported(walk, tree)
     only(tree, "this", "kind", "files", "credentials", "format", "params")
     files = [*nodes(tree.args.get("files"))]
     inner, place = tree.this, files[0] if len(files) == 1 else None
@@ -52,6 +54,22 @@ def copied(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     columns = _rows(walk, inner)
     outputs = tuple(Output(name, as_sources(value.sources)) for name, value in columns)
     return [], (export_to(place, outputs),)
+
+
+def _exported(walk: Walk, tree: exp.Export) -> tuple[Columns, tuple[Export, ...]]:
+    """BigQuery's EXPORT DATA: the place is an option."""
+    only(tree, "this", "connection", "options")
+    walk.claim(tree.args.get("connection"), tree.args.get("options"))
+    columns = walk.query(tree.this, None, Env()).columns
+    outputs = tuple(Output(name, as_sources(value.sources)) for name, value in columns)
+    uris = [
+        option.args["value"]
+        for option in tree.args["options"].expressions
+        if isinstance(option, exp.Property) and option.name.lower() == "uri"
+    ]
+    if len(uris) != 1:
+        raise unknown(tree)
+    return [], (export_to(uris[0], outputs),)
 
 
 def export_to(place: exp.Expr, outputs: tuple[Output, ...]) -> Export:

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from policyguard.inspectors.sql import functions as known
 from policyguard.inspectors.sql.names import column_value, name_value
+from policyguard.inspectors.sql.projection import EACH
 from policyguard.inspectors.sql.scope import Doubt, Scope, whole_row
 from policyguard.inspectors.sql.values import EMPTY, Value, became, opened, union
 from policyguard.inspectors.sql.walk import Env, Walk, children, nodes, only, place, unknown
@@ -320,6 +321,29 @@ def _column(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:  # noq
     return column_value(walk, node, scope)
 
 
+def _columns(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:  # noqa: ARG001 - a handler
+    """DuckDB's `COLUMNS(..)`, inside the expression that is evaluated for each column."""
+    for part in scope.chain():
+        if EACH in part.params:
+            walk.claim(node)
+            return part.params[EACH]
+    raise unknown(node)
+
+
+def _collated(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
+    """A collation's name is no column."""
+    only(node, "this", "expression")
+    walk.claim(node.args.get("expression"))
+    return Value(became(walk.value(node.this, scope, env).sources, "derived"))
+
+
+def _element(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
+    """`xmlelement(name x, ..)`: the name is no column."""
+    only(node, "this", "expressions")
+    walk.claim(node.this)
+    return Value(became(union(walk.value(one, scope, env) for one in node.expressions), "derived"))
+
+
 def _claimed(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:  # noqa: ARG001 - a handler
     walk.claim(node)
     return EMPTY
@@ -338,7 +362,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "AnonymousAggFunc": _anonymous,
     "Case": _case,
     "Cast": _cast,
+    "Collate": _collated,
     "Column": _column,
+    "Columns": _columns,
     "CombinedAggFunc": _anonymous,
     "Comprehension": _comprehension,
     "DataType": _claimed,
@@ -366,4 +392,5 @@ HANDLERS: Final[dict[str, Handler]] = {
     "Union": _scalar,
     "Window": _window,
     "WithinGroup": _within_group,
+    "XMLElement": _element,
 }

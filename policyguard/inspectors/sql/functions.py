@@ -187,7 +187,7 @@ DERIVED_NAMES: Final = words(
     typeof ucase unaccent unhex unicode unistr unixepoch unlikely unnest upper upper_inc
     upper_inf user utc_date utc_time utc_timestamp uuid uuid_generate_v4 uuidv4 uuidv7
     version websearch_to_tsquery week weekday weekofyear width_bucket word_similarity
-    xml_is_well_formed xmlagg xmlconcat year yearweek zeroblob total_changes
+    xml_is_well_formed xmlagg xmlattributes xmlconcat xmlforest year yearweek zeroblob total_changes
     last_insert_rowid last_insert_id row_count found_rows connection_id database schema
     schemas sqlite_source_id st_asgeojson st_astext st_contains st_distance st_dwithin
     st_geomfromtext st_intersects st_makepoint st_point st_setsrid st_transform st_within

@@ -31,6 +31,7 @@ MAX_DEPTH: Final = 40
 MAX_RUN: Final = 40
 MAX_ARROWS: Final = 60
 MAX_STATEMENTS: Final = 200
+_COMMAND_LENGTH: Final = 2
 
 # Control characters, and signs that a reader takes for a space or doesn't see at all.
 _UNSEEN: Final = re.compile(
@@ -91,12 +92,30 @@ def split(text: object, traits: Traits) -> list[list[Token]]:
             statements.append([])
         else:
             statements[-1].append(token)
-    found = [statement for statement in statements if statement]
+    found = [_respelled(statement, traits) for statement in statements if statement]
     if not found:
         raise Doubt("there is no statement in the text")
     if len(found) > MAX_STATEMENTS:
         raise Doubt(f"the text has more than {MAX_STATEMENTS} statements")
     return found
+
+
+def _respelled(tokens: list[Token], traits: Traits) -> list[Token]:
+    """The tokens of a statement whose rest the tokenizer took for one string.
+
+    It does that after the first word of what the parser knows only as a command.
+    """
+    if len(tokens) != _COMMAND_LENGTH or tokens[1].token_type != TokenType.STRING:
+        return tokens
+    try:
+        with _quiet():
+            # A word in front keeps the rest from being taken for a command itself.
+            rest = Dialect.get_or_raise(traits.name).tokenize("_ " + tokens[1].text)[1:]
+    except (TokenError, ValueError, RecursionError):
+        # Denies: as above.
+        raise Doubt("the text can't be split into tokens") from None
+    _refuse_depth(rest)
+    return [tokens[0], *rest]
 
 
 def parse(tokens: list[Token], text: str, traits: Traits) -> exp.Expr:

@@ -5,6 +5,7 @@ Layer: inspectors. Start reading at `inspect`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
@@ -14,8 +15,10 @@ from sqlglot.tokenizer_core import Token
 from policyguard.inspectors.sql import guard
 from policyguard.inspectors.sql.catalog import Catalog
 from policyguard.inspectors.sql.changes import change_relation
+from policyguard.inspectors.sql.exports import export_to
 from policyguard.inspectors.sql.expressions import value_of
-from policyguard.inspectors.sql.model import Kind, Statement
+from policyguard.inspectors.sql.model import Export, Kind, Output, Source, Statement
+from policyguard.inspectors.sql.prefix import Unwrapped, unwrapped
 from policyguard.inspectors.sql.queries import query_relation
 from policyguard.inspectors.sql.scope import Doubt, Scope
 from policyguard.inspectors.sql.statement import answer, kind_of, remember, statement_of
@@ -72,25 +75,82 @@ def _inspected(text: str, traits: Traits, key: _Key) -> tuple[Statement, ...]:
     except Doubt as doubt:
         # Denies: a text that is refused before the parser is unresolved as a whole.
         return (Statement("unknown", "unresolved", doubt.why),)
-    made: dict[tuple[str, ...], Made] = {}
+    session = Session()
     answers: list[Statement] = []
     for tokens in statements:
         if answers and not answers[-1].resolved:
             why = "an earlier statement of the text isn't understood"
             answers.append(Statement("unknown", "unresolved", why))
             continue
-        answers.append(_one(tokens, text, traits, key.catalog, made))
+        answers.append(_one(tokens, text, traits, key.catalog, session))
     return tuple(answers)
 
 
+@dataclass(slots=True)
+class Session:
+    """What the statements of one text leave to those after them.
+
+    Attributes:
+        made: relations that were made or filled.
+        prepared: the tokens and the answer of prepared statements, by name.
+    """
+
+    made: dict[tuple[str, ...], Made] = field(default_factory=dict)
+    prepared: dict[str, tuple[list[Token], Statement]] = field(default_factory=dict)
+
+
 def _one(
-    tokens: list[Token],
-    text: str,
-    traits: Traits,
-    catalog: Catalog,
-    made: dict[tuple[str, ...], Made],
+    tokens: list[Token], text: str, traits: Traits, catalog: Catalog, session: Session
 ) -> Statement:
-    walk = new_walk(traits, catalog, made)
+    try:
+        inner = unwrapped(tokens, traits)
+    except Doubt as doubt:
+        # Denies: a wrapper that isn't understood may wrap anything.
+        return Statement("unknown", "unresolved", doubt.why)
+    if inner.wrap == "deallocate":
+        return Statement("harmless", "resolved")
+    if inner.wrap == "execute":
+        return _executed(inner, text, traits, catalog, session)
+    if inner.wrap == "unload":
+        return _unloaded(inner, traits, catalog)
+    statement = _plain(inner.tokens, text, traits, catalog, session)
+    if not statement.resolved or inner.wrap == "plain":
+        return statement
+    if inner.wrap == "outfile":
+        return replace(statement, outputs=(), exports=(Export("file", "", statement.outputs),))
+    if inner.wrap == "prepare":
+        session.prepared[inner.name] = (inner.tokens, statement)
+        return replace(statement, outputs=(), facts=())
+    plan = tuple(Source(column, "derived") for column in sorted(statement.reads))
+    return replace(statement, outputs=(Output("", plan),), facts=())
+
+
+def _executed(
+    inner: Unwrapped, text: str, traits: Traits, catalog: Catalog, session: Session
+) -> Statement:
+    """EXECUTE of what this text prepared, as long as its names still mean the same."""
+    tokens, before = session.prepared.get(inner.name, ([], None))
+    if before is None:
+        return Statement("unknown", "unresolved", "a statement that was prepared elsewhere")
+    now = _plain(tokens, text, traits, catalog, session)
+    if now != before:
+        return replace(now, status="unresolved", why="a prepared statement whose tables changed")
+    return now
+
+
+def _unloaded(inner: Unwrapped, traits: Traits, catalog: Catalog) -> Statement:
+    """UNLOAD: the query stands in a string, and is inspected as a text of its own."""
+    found = inspect(inner.text, traits.name, catalog)
+    if len(found) != 1 or not found[0].resolved or found[0].kind != "select":
+        return Statement("copy", "unresolved", "UNLOAD of a query that isn't understood")
+    export = export_to(exp.Literal.string(inner.place), found[0].outputs)
+    return replace(found[0], kind="copy", outputs=(), exports=(export,), facts=())
+
+
+def _plain(
+    tokens: list[Token], text: str, traits: Traits, catalog: Catalog, session: Session
+) -> Statement:
+    walk = new_walk(traits, catalog, session.made)
     kind: Kind = "unknown"
     try:
         tree = guard.parse(tokens, text, traits)

@@ -7,12 +7,20 @@ INVARIANT: one entry for each column of the result, in its order; labels are put
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from sqlglot import exp
 
 from policyguard.inspectors.sql import functions as known
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
-from policyguard.inspectors.sql.values import Columns, Value, became
+from policyguard.inspectors.sql.values import Columns, Value, became, columns_of
 from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, place, unknown, unnamed
+
+# Too short for a pattern that takes long, and read alike by every engine of patterns.
+_PLAIN_PATTERN: Final = re.compile(r"\^?[A-Za-z0-9_]{0,40}(\.\*)?[A-Za-z0-9_]{0,40}\$?")
+EACH: Final = "\0columns"
+"""The name under which the column is bound that `COLUMNS(..)` stands for; no text can spell it."""
 
 
 def projected(walk: Walk, parts: list[exp.Expr], scope: Scope, env: Env) -> Columns:
@@ -31,9 +39,46 @@ def projected(walk: Walk, parts: list[exp.Expr], scope: Scope, env: Env) -> Colu
             columns += _row_star(walk, part, scope, env)
         elif isinstance(part, exp.Aliases):
             columns += _several(walk, part, scope, env)
+        elif (several := part.find(exp.Columns)) is not None:
+            columns += _each(walk, part, several, scope, env)
         else:
             columns.append(_one(walk, part, scope, env))
     return columns
+
+
+def _each(walk: Walk, part: exp.Expr, several: exp.Columns, scope: Scope, env: Env) -> Columns:
+    """An expression over `COLUMNS(..)` stands for one column for each that it matches."""
+    if len(list(part.find_all(exp.Columns))) > 1 or isinstance(part, exp.Alias):
+        raise Doubt(f"several columns in one expression{place(part)}")
+    columns = []
+    for name, value in matching(walk, several, _listed(scope.seen, scope)):
+        walk.found.reads |= columns_of(value.sources)
+        inner = Scope(scope.traits, scope, params={EACH: value})
+        columns.append((name if part is several else "", walk.value(part, inner, env)))
+    return columns
+
+
+def matching(walk: Walk, node: exp.Expr, columns: Columns) -> Columns:
+    """The columns that DuckDB's `COLUMNS(..)` matches.
+
+    Raises:
+        Doubt: a pattern that isn't plain, or one that matches nothing that is known.
+    """
+    only(node, "this")
+    which = node.this
+    if isinstance(which, exp.Star):
+        only(which, "except_")
+        walk.claim(which)
+        for part in nodes(which.args.get("except_")):
+            columns = _without(columns, walk.fold(_last(part)))
+        return columns
+    pattern = which.name if isinstance(which, exp.Literal) and which.is_string else ""
+    if not _PLAIN_PATTERN.fullmatch(pattern):
+        raise Doubt("a pattern of columns that isn't understood")
+    found = [column for column in columns if re.search(pattern, column[0])]
+    if not found:
+        raise Doubt("a pattern of columns that fits none that is known")
+    return found
 
 
 def _one(walk: Walk, part: exp.Expr, scope: Scope, env: Env) -> tuple[str, Value]:
@@ -126,11 +171,15 @@ def _last(part: exp.Expr) -> exp.Expr:
 
 def _spread(walk: Walk, seen: list[Seen], scope: Scope) -> Columns:
     """All columns of some relations in order; columns joined by USING come once, and first."""
-    for one in seen:
-        if one.relation.unlisted is not None or not one.relation.size_known:
-            raise Doubt("a star over a table whose columns aren't all known")
+    columns = _listed(seen, scope)
     for one in seen:
         walk.read(one, one.relation.row())
+    return columns
+
+
+def _listed(seen: list[Seen], scope: Scope) -> Columns:
+    if any(one.relation.unlisted is not None or not one.relation.size_known for one in seen):
+        raise Doubt("a star over a table whose columns aren't all known")
     if scope.flat is not None and seen is scope.seen:
         return list(scope.flat)
     return [column for one in seen for column in one.relation.columns]

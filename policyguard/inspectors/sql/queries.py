@@ -11,6 +11,7 @@ from typing import Final
 from sqlglot import exp
 
 from policyguard.inspectors.sql.expressions import window_frame
+from policyguard.inspectors.sql.pivots import pivoted
 from policyguard.inspectors.sql.projection import projected
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
 from policyguard.inspectors.sql.sources import add_source, join_all
@@ -54,6 +55,13 @@ def query_relation(walk: Walk, node: exp.Expr, scope: Scope | None, env: Env) ->
         return _bracketed(walk, node, scope, env)
     if isinstance(node, exp.Values):
         return values_relation(walk, node, scope, env)
+    if isinstance(node, exp.Pivot):
+        inner = Scope(walk.traits, scope)
+        env = with_commons(walk, node, env)
+        shape = add_source(walk, node.this, inner, env)
+        relation = pivoted(walk, node, inner.seen, inner, env)
+        columns = projected(walk, [exp.Star()], Scope(walk.traits, seen=[Seen("", relation)]), env)
+        return Relation(columns, shape=shape | relation.shape)
     if isinstance(node, exp.Table):
         inner = Scope(walk.traits, scope)
         shape = add_source(walk, node, inner, env)

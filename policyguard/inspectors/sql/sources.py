@@ -10,6 +10,7 @@ from typing import Final
 from sqlglot import exp
 
 from policyguard.inspectors.sql import functions as known
+from policyguard.inspectors.sql.pivots import pivoted
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
 from policyguard.inspectors.sql.tables import table_relation
 from policyguard.inspectors.sql.values import Columns, Relation, Value, became, columns_of, union
@@ -59,9 +60,10 @@ def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str
     only(
         node,
         *("this", "db", "catalog", "alias", "joins", "laterals", "hints", "only", "sample"),
-        *("indexed", "ordinality", "system_time", "version", "partition"),
+        *("indexed", "ordinality", "system_time", "version", "partition", "pivots"),
     )
     walk.claimed.add(id(node))
+    before = len(scope.seen)
     for key in ("hints", "indexed", "partition"):
         walk.claim(*nodes(node.args.get(key)))
     shape = frozenset[str]()
@@ -76,9 +78,24 @@ def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str
         _function(walk, node.this, node, scope, env)
     else:
         raise unknown(node.this if isinstance(node.this, exp.Expr) else node)
+    shape |= _pivots(walk, node, before, scope, env)
     for lateral in node.args.get("laterals") or ():
         shape |= add_source(walk, lateral, scope, env)
     return shape | join_all(walk, node.args.get("joins") or [], scope, env)
+
+
+def _pivots(walk: Walk, node: exp.Expr, before: int, scope: Scope, env: Env) -> frozenset[str]:
+    """PIVOT and UNPIVOT take the place of what they are applied to."""
+    shape = frozenset[str]()
+    for pivot in node.args.get("pivots") or ():
+        taken = scope.seen[before:]
+        relation = pivoted(walk, pivot, taken, scope, env)
+        del scope.seen[before:]
+        hidden = Scope(walk.traits)
+        shape |= _named(walk, pivot, relation, hidden)
+        # The old name goes on to be understood where the text gives no new one.
+        scope.seen.append(Seen(hidden.seen[0].alias or taken[0].alias, relation))
+    return shape
 
 
 def _named(
@@ -108,7 +125,8 @@ def _column_name(walk: Walk, column: exp.Expr) -> str:
 
 def _subquery(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[str]:
     """A subquery, or joins in brackets."""
-    only(node, "this", "alias", "joins", "with_", "order", "limit", "offset", "laterals")
+    only(node, "this", "alias", "joins", "with_", "order", "limit", "offset", "laterals", "pivots")
+    before = len(scope.seen)
     if isinstance(node.this, exp.Table | exp.Subquery) and not node.args.get("with_"):
         shape = _group(walk, node, scope, env)
     else:
@@ -116,6 +134,7 @@ def _subquery(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozens
         bare = exp.Subquery(**{key: node.args.get(key) for key in ("order", "limit", "offset")})
         relation = _inner(walk, node, bare, around, env)
         shape = _named(walk, node, relation, scope)
+    shape |= _pivots(walk, node, before, scope, env)
     for lateral in node.args.get("laterals") or ():
         shape |= add_source(walk, lateral, scope, env)
     return shape | join_all(walk, node.args.get("joins") or [], scope, env)
@@ -133,7 +152,7 @@ def _inner(
 
 def _group(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[str]:
     """`(a JOIN b)`: its relations are seen outside, unless an alias hides them."""
-    only(node, "this", "alias", "joins", "laterals")
+    only(node, "this", "alias", "joins", "laterals", "pivots")
     inner = Scope(walk.traits, scope.parent)
     shape = add_source(walk, node.this, inner, env)
     if node.args.get("alias") is None:

@@ -29,6 +29,7 @@ KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Intersect: "select",
     exp.Subquery: "select",
     exp.Values: "select",
+    exp.Pivot: "select",
     exp.Insert: "insert",
     exp.Update: "update",
     exp.Delete: "delete",
@@ -37,6 +38,7 @@ KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Drop: "drop",
     exp.TruncateTable: "truncate",
     exp.Copy: "copy",
+    exp.Export: "copy",
     exp.Transaction: "harmless",
     exp.Commit: "harmless",
     exp.Rollback: "harmless",
@@ -172,7 +174,7 @@ Act = Callable[[Walk, exp.Expr], tuple[Columns, tuple[Export, ...]]]
 
 
 def _select(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
-    into = tree.args.get("into")
+    into = None if isinstance(tree, exp.Pivot) else tree.args.get("into")
     if into is None:
         return walk.query(tree, None, Env()).columns, ()
     only(into, "this", "temporary", "unlogged")

@@ -1,6 +1,6 @@
 """Purposes by route, as the configuration gives them.
 
-Layer: enforce. Start reading at `Routes.purpose`.
+Layer: enforce. Start reading at `Routes.find`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class Route:
         if mine and mine[-1] == "*":
             return len(parts) >= len(mine) - 1 and _same(mine[:-1], parts)
         return len(parts) == len(mine) and _same(mine, parts)
+
+    @property
+    def name(self) -> str:
+        """The pattern as text; a request's own path may hold personal data."""
+        return f"{self.method} /{'/'.join(self.parts)}".strip()
 
     @property
     def weight(self) -> tuple[int, int, bool]:
@@ -79,10 +84,15 @@ class Routes:
         self.all = tuple(sorted(routes, key=lambda route: route.weight, reverse=True))
         self._find = lru_cache(maxsize=_MOST)(self._look)
 
-    def purpose(self, method: str, path: str) -> str | None:
-        """The purpose of a request, None if no pattern fits."""
+    def find(self, method: str, path: str) -> Route | None:
+        """The route of a request, None if no pattern fits."""
         return self._find(method.upper(), path)
 
-    def _look(self, method: str, path: str) -> str | None:
+    def purpose(self, method: str, path: str) -> str | None:
+        """The purpose of a request, None if no pattern fits."""
+        route = self.find(method, path)
+        return None if route is None else route.purpose
+
+    def _look(self, method: str, path: str) -> Route | None:
         parts = _split(path)
-        return next((route.purpose for route in self.all if route.fits(method, parts)), None)
+        return next((route for route in self.all if route.fits(method, parts)), None)

@@ -12,10 +12,9 @@ from typing import Final
 from policyguard.enforce.ports import At, Strength
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
-from policyguard.engine.explain import REASONS, Change, clause_of, explain, in_sentence
+from policyguard.engine.explain import REASONS, Change, clause_of, destination, explain
 from policyguard.errors import PolicyGuardError
 from policyguard.policy.flow import Facts, Label
-from policyguard.policy.terms import in_words
 
 _FINGERPRINT: Final = 16
 
@@ -105,8 +104,8 @@ def build(
     decision, label, context = judged.decision, judged.label, snapshot.context
     kind = NoPurpose if decision.reason == "no_purpose" else PolicyViolation
     source = f" ({label.source})" if label.source else ""
-    phrase = in_sentence(context, decision.flow)
-    head, middle, tail = phrase.partition(" to " + in_words(decision.flow.recipient))
+    data = context.taxonomy.data.phrase(decision.flow.data) if decision.flow.data else "data"
+    form = f" ({', '.join(sorted(decision.flow.form))})" if decision.flow.form else ""
     place = f" ({judged.where})" if judged.where and sent_at else ""
     explained = explain(snapshot, decision, facts)
     nearest = tuple(
@@ -115,7 +114,7 @@ def build(
         if change.kind != "form" or set(change.what.split(" and ")) <= transforms
     )
     violation = kind(
-        f"blocked: {head}{source}{middle}{tail}",
+        f"blocked: {data}{form}{source}{destination(context, decision.flow)}",
         "\n".join(_because(snapshot, decision)),
         "\n".join(_ways_out(judged, nearest, at)),
     )
@@ -135,7 +134,7 @@ def _because(snapshot: Snapshot, decision: Decision) -> list[str]:
     if len(decision.path) > 1:
         lines.append("the purpose changed on the way: " + " > ".join(decision.path))
     clause, says = clause_of(context, decision)
-    if clause:
+    if clause and decision.flow.data:
         lines.append(f"clause {clause}{f': {says}' if says else ''}")
     for rule in decision.rules:
         place = context.places.get(rule)
@@ -148,6 +147,11 @@ def _ways_out(judged: Judged, nearest: tuple[Change, ...], at: At) -> list[str]:
     decision, source = judged.decision, judged.label.source
     if decision.reason == "no_purpose":
         return ["developer: say why this code runs, with @guard.purpose(...) or a route"]
+    if decision.reason == "cannot_tell":
+        return [
+            "developer: make it readable: name the columns, split what can't be told from the rest",
+            "engineer: what can't be told can be flagged: match = {reason = 'cannot_tell'}",
+        ]
     lines = []
     for change in nearest:
         if change.kind == "drop":

@@ -15,7 +15,7 @@ from policyguard.engine.covers import Compiled
 from policyguard.engine.decide import Context
 from policyguard.engine.decision import Decision
 from policyguard.policy.flow import NO_FACTS, Facts, Flow, close_form
-from policyguard.policy.terms import SELF, at_or_below, in_words
+from policyguard.policy.terms import SELF, SUBJECT, at_or_below, in_words
 
 REASONS: Final = {
     "no_purpose": "the code that asked said no purpose",
@@ -30,6 +30,7 @@ REASONS: Final = {
     "unknown_facts": "it depends on facts that are not known",
     "permitted": "a permit covers it",
 }
+_OWN: Final = {SELF: "the company itself", SUBJECT: "the person themselves"}
 _VERDICTS: Final = {"allow": "allowed", "deny": "denied", "conditional": "conditional"}
 
 
@@ -93,10 +94,22 @@ def in_sentence(context: Context, flow: Flow) -> str:
     """A flow in words: `face embedding to Facebook Pixel, for targeted advertising`."""
     data = context.taxonomy.data.phrase(flow.data) if flow.data else "unlabelled data"
     form = f" ({', '.join(sorted(flow.form))})" if flow.form else ""
+    return f"{data}{form}{destination(context, flow)}"
+
+
+def destination(context: Context, flow: Flow) -> str:
+    """Where a flow goes and why: ` to Facebook Pixel, for targeted advertising`."""
+    who = recipient_in_words(context, flow.recipient)
     if flow.purpose is None:
-        return f"{data}{form} to {in_words(flow.recipient)}, without a purpose"
-    purpose = context.taxonomy.purposes.phrase(flow.purpose)
-    return f"{data}{form} to {in_words(flow.recipient)}, for {purpose}"
+        return f" to {who}, without a purpose"
+    return f" to {who}, for {context.taxonomy.purposes.phrase(flow.purpose)}"
+
+
+def recipient_in_words(context: Context, recipient: str) -> str:
+    """A recipient as a person reads it; one that nobody declared stays as it is."""
+    if recipient in _OWN:
+        return _OWN[recipient]
+    return in_words(recipient) if recipient in context.recipients else f"`{recipient}`"
 
 
 def _reason(decision: Decision) -> str:
@@ -209,7 +222,8 @@ def _recipients(snapshot: Snapshot, flow: Flow, facts: Facts) -> Iterator[Change
             continue
         if snapshot.decide(flow.data, flow.form, flow.purpose, name, facts).allowed:
             stays = "it stays with the company itself" if name == SELF else ""
-            yield Change("recipient", name, stays or f"it goes to {in_words(name)} instead")
+            who = recipient_in_words(snapshot.context, name)
+            yield Change("recipient", name, stays or f"it goes to {who} instead")
 
 
 def clause_of(context: Context, decision: Decision) -> tuple[str, str]:

@@ -1,0 +1,113 @@
+"""Holds every request of httpx to the policy, once for each redirect hop.
+
+Name `httpx` under `plugins` in the configuration, or call `guard.install("httpx")`. Clients that
+exist already and clients inside SDKs are covered, because the class is hooked. The hook sits where
+a client sends one single request: authentication is applied, the redirect is followed, the body is
+built; what is checked is what the transport gets, byte for byte.
+
+A body that comes from a stream can't be read without sending it: where labelled values were seen in
+the scope it counts as cannot-tell.
+
+Start reading at `Plugin.install`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from policyguard.errors import PluginError
+from policyguard.inspectors.http import OutgoingRequest
+
+if TYPE_CHECKING:
+    from policyguard.enforce.guard import Guard
+
+_HOOKED: Final = "_send_single_request"
+_LARGEST_BODY: Final = 64 << 20
+
+
+class Plugin:
+    """Hooks `httpx.Client` and `httpx.AsyncClient`."""
+
+    name = "httpx"
+    api = 1
+
+    def install(self, guard: Guard) -> Callable[[], None]:
+        """Hook both clients.
+
+        Raises:
+            PluginError: this version of httpx has no place to hook.
+        """
+        missing = [c for c in (httpx.Client, httpx.AsyncClient) if not hasattr(c, _HOOKED)]
+        if missing:
+            what = f"httpx {httpx.__version__} can't be hooked"
+            raise PluginError(what, "policyguard-httpx supports httpx >= 0.27, < 1")
+        before: dict[Any, Any] = {
+            client: getattr(client, _HOOKED) for client in (httpx.Client, httpx.AsyncClient)
+        }
+        patches: dict[Any, Any] = {
+            httpx.Client: _sync(guard, before[httpx.Client]),
+            httpx.AsyncClient: _async(guard, before[httpx.AsyncClient]),
+        }
+        for client, patch in patches.items():
+            setattr(client, _HOOKED, patch)
+
+        def undo() -> None:
+            for client, original in before.items():
+                if getattr(client, _HOOKED) is patches[client]:
+                    setattr(client, _HOOKED, original)
+
+        return undo
+
+
+def _sync(guard: Guard, send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    def send_checked(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+        if _readable(request):
+            request.read()
+        guard.egress(_outgoing(request))
+        return send(client, request)
+
+    return send_checked
+
+
+def _async(guard: Guard, send: Callable[..., Any]) -> Callable[..., Any]:
+    async def send_checked(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        if _readable(request):
+            await request.aread()
+        guard.egress(_outgoing(request))
+        response: httpx.Response = await send(client, request)
+        return response
+
+    return send_checked
+
+
+def _readable(request: httpx.Request) -> bool:
+    """Whether the body can be read without taking it from a one-shot stream."""
+    if isinstance(request.stream, httpx.ByteStream):
+        return True
+    length = request.headers.get("content-length", "")
+    multipart = request.headers.get("content-type", "").startswith("multipart/")
+    return multipart and length.isdigit() and int(length) <= _LARGEST_BODY
+
+
+def _outgoing(request: httpx.Request) -> OutgoingRequest:
+    raw_path, _, query = request.url.raw_path.decode("ascii", "replace").partition("?")
+    try:
+        body: bytes | None = request.content
+        streaming = False
+    except httpx.RequestNotRead:
+        # Denies: a body that can't be read counts as cannot-tell.
+        body, streaming = None, True
+    return OutgoingRequest(
+        method=request.method,
+        host=request.url.host,
+        scheme=request.url.scheme,
+        path=raw_path,
+        query=query,
+        headers=tuple(request.headers.multi_items()),
+        body=body,
+        streaming=streaming,
+        port=request.url.port,
+    )

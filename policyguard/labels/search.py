@@ -31,6 +31,11 @@ _WEAK, _STRONG, _LONG = 1, 2, 3  # grades of registry.py; 0 is never looked for 
 _SIEVE: Final = 0x3FFFF
 _SHORT: Final = 0xFFFF
 _ANCHOR: Final = 8
+_HASH: Final = 32
+"""The shortest hash in hexadecimal."""
+_ENCODED: Final = 8
+"""The base64 of the shortest address; shorter encodings hold nothing worth finding."""
+_MARKS: Final = re.compile(r"[%\\&]")
 _WINDOWS: Final = 64 * 1024
 _DECODED: Final = 8 * 1024 * 1024
 _LAYERS: Final = 4
@@ -61,7 +66,17 @@ class Index:
     they only save digests and decide nothing.
     """
 
-    __slots__ = ("anchors", "count", "firsts", "leaves", "longest_raw", "runs", "sieve", "vectors")
+    __slots__ = (
+        "anchors",
+        "count",
+        "firsts",
+        "leaves",
+        "longest_raw",
+        "runs",
+        "shortest",
+        "sieve",
+        "vectors",
+    )
 
     def __init__(self) -> None:
         self.count = 0
@@ -72,6 +87,7 @@ class Index:
         self.anchors: dict[int, tuple[int, ...]] = {}
         self.vectors: Vectors[Mark] = Vectors()
         self.longest_raw = 0
+        self.shortest = 1 << 30  # of the values in `anchors`
 
     def put(self, digest: int, text: str | None, mark: Mark) -> None:
         """A digest and its mark; `text` feeds the sieve and is not kept."""
@@ -94,6 +110,7 @@ class Index:
         """So many characters, starting with these eight, are to be tried as one value."""
         if strong and len(folded) >= _ANCHOR:
             _extend(self.anchors, hash(folded[:_ANCHOR]) & _SHORT, len(folded))
+            self.shortest = min(self.shortest, len(folded))
 
 
 class Search:
@@ -135,6 +152,8 @@ class Search:
             return self._raw(bytes(cast("bytes", value)))
         if type(value) in _SEQUENCES:
             return self._numbers(list(cast("list[object]", value)))
+        if type(value) is int or type(value) is float:
+            return self._exact(number_text(value))
         scalar = scalar_text(value)
         if scalar is None:
             return _NONE
@@ -152,11 +171,12 @@ class Search:
             hits |= self._exact(core)
         if len(parts) > 1:
             hits |= self._word_runs(parts)
-        if len(folded) > _ANCHOR:
+        if len(folded) > self._index.shortest:
             hits |= self._anchored(folded)
-        for raw in hashes_in(text):
-            hits |= self._look_up(b"h" + raw, whole=True)
-        if layers and len(text) > 5:  # noqa: PLR2004 -- the shortest encoding of anything worth finding
+        if len(text) >= _HASH:
+            for raw in hashes_in(text):
+                hits |= self._look_up(b"h" + raw, whole=True)
+        if layers and (len(text) >= _ENCODED or _MARKS.search(text)):
             hits |= self._decodings(text, layers - 1)
         if self._index.vectors.count:
             hits |= self._written_vector(text)
@@ -206,7 +226,7 @@ class Search:
     def _anchored(self, folded: str) -> Hits:
         """Values that stand anywhere in a longer text, glued to what is around them."""
         anchors = self._index.anchors
-        stop = min(len(folded) - _ANCHOR + 1, self._windows)
+        stop = min(len(folded) - self._index.shortest + 1, self._windows)
         if not anchors or stop <= 0:
             return _NONE
         self._windows -= stop

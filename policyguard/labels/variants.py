@@ -171,8 +171,9 @@ def views(text: str) -> Iterator[str | bytes]:
         yield _unescape(text)
     if "&" in text and ";" in text:
         yield unescape(text)
-    dense = _SPACE.sub("", text) if len(text) > 76 else text.strip()  # noqa: PLR2004 -- MIME lines
-    match = _HEX.fullmatch(dense)
+    lined = len(text) > 76 and " " not in text[:76]  # noqa: PLR2004 -- MIME breaks lines at 76
+    dense = _SPACE.sub("", text) if lined else text.strip()
+    match = _HEX.fullmatch(dense) if len(dense) > 7 else None  # noqa: PLR2004 -- four bytes
     if match:
         yield from _as_text(bytes.fromhex(match[1]))
     elif _SPACED_HEX.fullmatch(dense):

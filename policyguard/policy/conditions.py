@@ -78,7 +78,8 @@ class When(Part):
         for name in self.model_fields_set:
             if getattr(self, name) is None:
                 key = name.rstrip("_")
-                raise refuse("PG120", f"`{key}` is empty", f"give it a value or leave `{key}` out")
+                hint = f"give it a value or leave `{key}` out"
+                raise refuse("PG120", f"`{key}` is empty", hint, at=key)
         return self
 
     def inner(self) -> Iterator[When]:

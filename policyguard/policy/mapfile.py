@@ -57,7 +57,7 @@ class FieldLabel(Part):
     def _means_something(self) -> Self:
         for name in self.model_fields_set:
             if getattr(self, name) is None:
-                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead")
+                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead", at=name)
         if self.form is not None and self.data is None:
             raise refuse("PG130", "`form` needs `data`", "say which data are in this form")
         if self.suspected and self.data is None:
@@ -128,7 +128,8 @@ class Table(Part):
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         if "recipient" in self.model_fields_set and self.recipient is None:
-            raise refuse("PG103", "`recipient` is empty", "leave `recipient` out instead")
+            hint = "leave `recipient` out instead"
+            raise refuse("PG103", "`recipient` is empty", hint, at="recipient")
         if not self.model_fields_set:
             raise refuse("PG130", "the table says nothing", "give it `columns` or a `recipient`")
         _refuse_same(self.columns)
@@ -158,5 +159,6 @@ def _refuse_same(names: Mapping[str, object]) -> None:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            raise refuse("PG132", f"`{name}` is written twice, in different case", "merge them")
+            message = f"`{name}` is written twice, in different case"
+            raise refuse("PG132", message, "merge them", at=name)
         seen.add(name.casefold())

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from policyguard.errors import Problem
 from policyguard.policy.loader import Document, printable
@@ -36,41 +37,47 @@ def problems_of(document: Document, error: ValidationError, keys: Collection[str
         error: what the model found; its own texts are never shown.
         keys: the keys of the file's language (`keys_of`), for suggestions.
     """
-    found = []
-    for entry in error.errors(include_url=False, include_input=True):
-        loc = list(entry["loc"])
-        kind = entry["type"]
-        last = str(loc[-1]) if loc else ""
-        line, col = document.place(loc, of_key=kind in ("extra_forbidden", "invalid_key"))
-        if kind.startswith("PG"):
-            code, message = kind, entry["msg"]
-            hint = str(entry.get("ctx", {}).get("hint", ""))
-        elif kind == "extra_forbidden":
-            code, message = "PG101", f"unknown key `{printable(last)}`"
-            near = difflib.get_close_matches(last, keys, n=1, cutoff=0.6)
-            hint = f"did you mean `{near[0]}`?" if near else ""
-        elif kind == "missing":
-            code, message, hint = "PG102", f"`{last}` is missing", _missing_hint(last)
-        elif kind == "literal_error":
-            expected = str(entry.get("ctx", {}).get("expected", ""))
-            code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"
-            message = f"`{_owner(loc, keys)}` has a value that is not known"
-            meant = _near_literal(entry.get("input"), expected)
-            hint = f"did you mean `{meant}`? {hint}" if meant else hint
-        else:
-            code, hint = "PG103", ""
-            message = f"`{_owner(loc, keys)}` {_PLAIN.get(kind, 'has a wrong value')}"
-        if code in ("PG109", "PG103") and kind.startswith("PG") and last:
-            message = f"`{_owner(loc, keys)}`: {message}"
-        found.append(Problem(document.file, line, col, code, message, hint))
-    return found
+    return [_problem(document, entry, keys) for entry in error.errors(include_url=False)]
+
+
+def _problem(document: Document, entry: ErrorDetails, keys: Collection[str]) -> Problem:
+    kind, loc, context = entry["type"], list(entry["loc"]), entry.get("ctx", {})
+    last = str(loc[-1]) if loc else ""
+    hint = ""
+    if kind.startswith("PG"):
+        code, message, hint = kind, _prefixed(entry["msg"], kind, loc, keys), context["hint"]
+        loc += [context["at"]] if context["at"] else []
+    elif kind == "extra_forbidden":
+        code, message = "PG101", f"unknown key `{printable(last)}`"
+        near = difflib.get_close_matches(last, keys, n=1, cutoff=0.6)
+        hint = f"did you mean `{near[0]}`?" if near else ""
+    elif kind == "missing":
+        code, message, hint = "PG102", f"`{last}` is missing", _missing_hint(last)
+    elif kind == "literal_error":
+        expected = str(context.get("expected", ""))
+        code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"
+        message = f"{_owner(loc, keys)} has a value that is not known"
+        meant = _near_literal(entry.get("input"), expected)
+        hint = f"did you mean `{meant}`? {hint}" if meant else hint
+    else:
+        code, message = "PG103", f"{_owner(loc, keys)} {_PLAIN.get(kind, 'has a wrong value')}"
+    of_key = kind in ("extra_forbidden", "invalid_key") or bool(context.get("at"))
+    line, col = document.place(loc, of_key=of_key)
+    return Problem(document.file, line, col, code, message, hint)
+
+
+def _prefixed(message: str, code: str, loc: Sequence[str | int], keys: Collection[str]) -> str:
+    """The sentence of one of our validators, with the key it is about if it names none."""
+    value = code in ("PG103", "PG109") and loc and "`" not in message
+    return f"{_owner(loc, keys)}: {message}" if value else message
 
 
 def _owner(loc: Sequence[str | int], keys: Collection[str]) -> str:
-    """The last step of a path that is a key of the language."""
+    """The last step of a path that is a key of the language; an item as an entry of it."""
     words = [str(step) for step in loc if isinstance(step, str)]
     known = [word for word in words if word in keys]
-    return printable((known or words or ["file"])[-1])
+    name = f"`{printable((known or words or ['file'])[-1])}`"
+    return f"an entry of {name}" if loc and isinstance(loc[-1], int) else name
 
 
 def _near_literal(value: object, expected: str) -> str:

@@ -123,7 +123,9 @@ class Cover(Part):
     def _no_nulls(self) -> Self:
         for name in self.model_fields_set:
             if getattr(self, name) is None:
-                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out to mean all")
+                raise refuse(
+                    "PG103", f"`{name}` is empty", f"leave `{name}` out to mean all", at=name
+                )
         return self
 
 
@@ -170,7 +172,7 @@ class Rule(Part):
         for key in ("when", "if_unknown", "except_"):
             if key in self.model_fields_set and getattr(self, key) is None:
                 name = key.rstrip("_")
-                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead")
+                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead", at=name)
         if self.if_unknown and (self.permit is not None or self.when is None):
             hint = "it says what an unknown `when` of a forbid means"
             raise refuse("PG103", "`if_unknown` belongs to a forbid with `when`", hint)

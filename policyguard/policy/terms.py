@@ -48,11 +48,18 @@ class Ambiguous(str):
     __slots__ = ()
 
 
-def refuse(code: str, message: str, hint: str = "") -> PydanticCustomError:
-    """The error of a validator: a stable code, a sentence, a way out."""
+def refuse(code: str, message: str, hint: str = "", *, at: str = "") -> PydanticCustomError:
+    """The error of a validator: a stable code, a sentence, a way out.
+
+    Args:
+        code: PGnnn.
+        message: the fact.
+        hint: the way out.
+        at: the key inside the validated part that is meant, "" for the whole part.
+    """
     # Braces are the template language of the error class; what a person wrote may hold them.
     template = message.replace("{", "(").replace("}", ")")
-    return PydanticCustomError(code, template, {"hint": hint})
+    return PydanticCustomError(code, template, {"hint": hint, "at": at})
 
 
 def _text(value: object, what: str) -> str:

@@ -19,7 +19,7 @@ from policyguard.enforce.ports import At, Effect, Mode, Plugin, Record, Reporter
 from policyguard.enforce.routes import Routes
 from policyguard.enforce.site import call_site
 from policyguard.enforce.tally import Tally
-from policyguard.enforce.violation import Judged, build, fingerprint
+from policyguard.enforce.violation import Judged, PolicyViolation, build, fingerprint
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.errors import PluginError, TermError
@@ -364,11 +364,12 @@ class Guard:
             if violation is not None:
                 blocked.append(violation)
         if blocked:
+            blocked[0].also = tuple(dict.fromkeys(other.what for other in blocked[1:]))
             raise blocked[0]
 
     def _report(
         self, one: Judged, facts: Facts, mode: Mode, *, at: At, host: str, sent_at: str
-    ) -> Exception | None:
+    ) -> PolicyViolation | None:
         """Count and report one denied flow; the violation if it is to be raised."""
         effect: Effect = {"off": "ignored", "flag": "flagged"}.get(mode, "blocked")  # type: ignore[assignment]  # the three effects
         self.tally.denied(one.decision, "deny" if effect == "blocked" else effect, mode)

@@ -27,6 +27,7 @@ class PolicyViolation(PolicyGuardError):  # noqa: N818 - the field's word, and t
         nearest: every single change that would make the flow allowed.
         read_at: file:line where the value was read, "" if unknown.
         sent_at: file:line where it was about to leave, "" if unknown.
+        also: other flows that were stopped with this one, in words.
     """
 
     code = "PG201"
@@ -34,6 +35,7 @@ class PolicyViolation(PolicyGuardError):  # noqa: N818 - the field's word, and t
     nearest: tuple[Change, ...] = ()
     read_at: str = ""
     sent_at: str = ""
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """What, read at, sent at, because, and ways out with who can take them."""
@@ -42,6 +44,7 @@ class PolicyViolation(PolicyGuardError):  # noqa: N818 - the field's word, and t
         lines += [f"  sent at: {self.sent_at}"] if self.sent_at else []
         lines += [f"  because: {line}" for line in self.because.splitlines()]
         lines += [f"  hint: {line}" for line in self.hint.splitlines()]
+        lines += [f"  also {line}" for line in self.also]
         return "\n".join(lines)
 
 

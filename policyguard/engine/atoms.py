@@ -211,10 +211,10 @@ class Place:
 class Older:
     """Whether data are surely older than a duration; unknown where the calendar decides."""
 
-    __slots__ = ("_most",)
+    __slots__ = ("_fewest", "_most")
 
     def __init__(self, limit: str) -> None:
-        self._most = parse_duration(limit)[1]
+        self._fewest, self._most = parse_duration(limit)
 
     def of(self, facts: Facts) -> bool | None:
         """Both ends are counted over all calendar starts."""
@@ -223,7 +223,7 @@ class Older:
         fewest, most = facts.data_age
         if fewest > self._most:
             return True
-        return False if most <= self._most else None
+        return False if most <= self._fewest else None
 
 
 class Expired(Older):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from policyguard.errors import Problem
+from policyguard.policy.flow import CONTEXT_KEYS
 from policyguard.policy.rules import ANY, ANYONE, Cover, Except, Permit, Policy, Retention, Rule
 from policyguard.policy.taxonomy import Taxonomy, built_in, parents_missing
 
@@ -44,6 +45,7 @@ class _Check:
 
     def all(self, sources: Sequence[Source]) -> Iterator[Problem]:
         yield from self._terms()
+        yield from self._own_facts()
         yield from self._ids(sources)
         for index, rule in enumerate(self.model.rules):
             yield from self._rule(rule, self.source.path("rules", index))
@@ -75,6 +77,12 @@ class _Check:
             for term, says in own.items():
                 if term in shipped and shipped.phrases[term] != says:
                     yield self._warn(term, ("terms", kind, term))
+
+    def _own_facts(self) -> Iterator[Problem]:
+        for name in self.model.terms.facts:
+            if name in CONTEXT_KEYS:
+                message = f"`{name}` is a fact that every policy has"
+                yield self._say("PG109", message, ("terms", "facts", name), "give it another name")
 
     def _inside(self, path: Path, word: str) -> Path:
         """The path of a word somewhere below `path`; depth is bounded by the loader's cap."""

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Final
 
 from policyguard.policy.loader import read_trusted
-from policyguard.policy.terms import ancestors
+from policyguard.policy.terms import ancestors, is_term
 
 _HERE: Final = "policyguard.policy"
 
@@ -35,8 +35,10 @@ class Terms:
         return term in self.phrases
 
     def known(self, term: str) -> bool:
-        """Whether the term is declared or lies below a declared one."""
-        return any(above in self.phrases for above in ancestors(term))
+        """Whether the term is declared or lies below a declared one; no term at all isn't."""
+        if term in self.phrases:
+            return True
+        return is_term(term) and any(above in self.phrases for above in ancestors(term))
 
     def phrase(self, term: str) -> str:
         """The phrase of the nearest declared term at or above, else the term itself."""

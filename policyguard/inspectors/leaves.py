@@ -13,8 +13,11 @@ import json
 import re
 import sys
 from array import array
+from collections import deque
 from datetime import date, time
 from decimal import Decimal
+from enum import Enum
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, unquote_plus
 from uuid import UUID
@@ -24,6 +27,7 @@ from policyguard.inspectors.decoding import Limits, UnreadableError, decompress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+_MODELS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
 _VECTOR: Final = 16
 _BUFFER: Final = 8 * 1024 * 1024
 _NUMBERS: Final = frozenset({int, float})
@@ -46,6 +50,7 @@ _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = 
     (tuple, tuple.__iter__),
     (set, set.__iter__),
     (frozenset, frozenset.__iter__),
+    (deque, deque.__iter__),
 )
 
 
@@ -171,10 +176,10 @@ class Collector:
         numpy = sys.modules.get("numpy")  # never imported for this
         if type(node) is array or (numpy and issubclass(type(node), numpy.ndarray | numpy.generic)):
             return self._buffer(path, node)
-        names = _field_names(type(node))
-        if names is None:
-            return None
-        return self._members(path, _held(node, names))
+        if issubclass(type(node), Enum):
+            return [(path, object.__getattribute__(node, "_value_"))]
+        fields = _stored_fields(node)
+        return None if fields is None else self._members(path, fields)
 
     def _members(
         self, path: str, pairs: Iterable[tuple[object, object]]
@@ -272,19 +277,36 @@ def _integer(text: str) -> int | str:
     return int(text) if len(text) <= _DIGITS_OF_AN_INTEGER else text
 
 
-def _field_names(kind: type) -> list[str] | None:
-    for base in kind.__mro__:
-        for mark in ("__dataclass_fields__", "__pydantic_fields__"):
-            fields = base.__dict__.get(mark)
-            if isinstance(fields, dict):
-                return list(fields)
-    return None
+def _stored_fields(node: object) -> list[tuple[str, object]] | None:
+    """Names and values that a dataclass, pydantic or attrs object stores; None for others.
+
+    Only what lies in the instance's dict or slots: a descriptor may be a property or load from a
+    database.
+    """
+    kind = type(node)
+    if not any(mark in base.__dict__ for base in kind.__mro__ for mark in _MODELS):
+        return None
+    held = list(_stored(node))
+    for name, extra in held:
+        if name == "__pydantic_extra__" and type(extra) is dict:
+            held.extend(extra.items())
+    return [(name, value) for name, value in held if not name.startswith("__")]
 
 
-def _held(node: object, names: list[str]) -> Iterator[tuple[object, object]]:
-    for name in names:
-        try:
-            yield name, object.__getattribute__(node, name)
-        except AttributeError:
-            # Denies nothing: a field that was never set holds no value.
-            continue
+def _stored(node: object) -> Iterator[tuple[str, object]]:
+    """The instance's dict and slots, read without running a descriptor of the application."""
+    for base in type(node).__mro__:
+        for name, member in base.__dict__.items():
+            if type(member) is MemberDescriptorType:
+                try:
+                    yield name, member.__get__(node)
+                except AttributeError:
+                    # Denies nothing: a slot that was never set holds no value.
+                    continue
+    try:
+        held = object.__getattribute__(node, "__dict__")
+    except AttributeError:
+        # Denies nothing: without a dict there are only slots.
+        return
+    if type(held) is dict:
+        yield from held.items()

@@ -15,6 +15,7 @@ from collections import deque
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _DEPTH: Final = 64
+_MODELS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
 _NODES: Final = 200_000
 _BUFFER: Final = 8 * 1024 * 1024
 _NUMBER_TYPES: Final = frozenset({int, float})
@@ -206,17 +208,8 @@ def _parts(value: object) -> Sequence[object] | None:
         return _of_buffer(value)
     if issubclass(type(value), Enum):
         return (object.__getattribute__(value, "_value_"),)
-    names = _field_names(type(value))
-    if names is None:
-        return None
-    held = []
-    for name in names:
-        try:
-            held.append(object.__getattribute__(value, name))
-        except AttributeError:
-            # Denies nothing: a field that was never set holds no value.
-            continue
-    return held
+    fields = stored_fields(value)
+    return None if fields is None else [held for _, held in fields]
 
 
 def _values_of_dict(mapping: dict[object, object]) -> Iterator[object]:
@@ -258,13 +251,36 @@ def _of_buffer(value: object) -> Sequence[object] | None:
     return listed if type(listed) is list else (listed,)
 
 
-def _field_names(kind: type) -> Sequence[str] | None:
-    """The declared fields of a dataclass, pydantic model or attrs class, read off the type."""
-    for mark in ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__"):
-        for base in kind.__mro__:
-            fields = base.__dict__.get(mark)
-            if isinstance(fields, dict):
-                return list(fields)
-            if isinstance(fields, tuple):
-                return [field.name for field in fields]
-    return None
+def stored_fields(node: object) -> list[tuple[str, object]] | None:
+    """Names and values that a dataclass, pydantic or attrs object stores; None for others.
+
+    Only what lies in the instance's dict or slots: a descriptor may be a property or load from a
+    database.
+    """
+    kind = type(node)
+    if not any(mark in base.__dict__ for base in kind.__mro__ for mark in _MODELS):
+        return None
+    held = list(stored(node))
+    for name, extra in held:
+        if name == "__pydantic_extra__" and type(extra) is dict:
+            held.extend(extra.items())
+    return [(name, value) for name, value in held if not name.startswith("__")]
+
+
+def stored(node: object) -> Iterator[tuple[str, object]]:
+    """The instance's dict and slots, read without running a descriptor of the application."""
+    for base in type(node).__mro__:
+        for name, member in base.__dict__.items():
+            if type(member) is MemberDescriptorType:
+                try:
+                    yield name, member.__get__(node)
+                except AttributeError:
+                    # Denies nothing: a slot that was never set holds no value.
+                    continue
+    try:
+        held = object.__getattribute__(node, "__dict__")
+    except AttributeError:
+        # Denies nothing: without a dict there are only slots.
+        return
+    if type(held) is dict:
+        yield from held.items()

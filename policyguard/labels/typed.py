@@ -5,16 +5,18 @@ Layer: labels. Start reading at `Category`, then `labels_of_annotations` and `la
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 import typing
 from dataclasses import dataclass
 from inspect import unwrap
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, ForwardRef, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, ForwardRef, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from policyguard.errors import TermError
+from policyguard.labels.contents import stored
 from policyguard.policy.flow import RAW, Form, Label, close_form
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = 
     (set, set.__iter__),
     (frozenset, frozenset.__iter__),
 )
+
+_CONTAINERS: Final = (list, tuple, dict)
+_LEAVES: Final = (str, bytes, int, float, type(None))
 
 Labels = tuple[Label, ...]
 
@@ -124,9 +129,9 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
         labels = _labels(annotation, path)
         if labels:
             yield TypedPart(path, node, labels)
-        if depth >= _DEPTH or isinstance(node, str | bytes | int | float) or node is None:
+        if depth >= _DEPTH or issubclass(type(node), _LEAVES):
             continue
-        if id(node) in seen and not isinstance(node, list | tuple | dict):
+        if id(node) in seen and not issubclass(type(node), _CONTAINERS):
             continue
         seen.add(id(node))
         stack.extend((*child, depth + 1) for child in _children(path, node, annotation))
@@ -135,34 +140,24 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
 def _children(path: str, node: object, hint: object) -> list[tuple[str, object, object]]:
     """Path, value and annotation of what a node holds."""
     inner = _inner(hint)
-    if isinstance(node, dict):
+    if issubclass(type(node), dict):
         fields = _fields(hint_class(hint)) if typing.is_typeddict(hint_class(hint)) else {}
         return [
-            (_below(path, key), held, fields.get(key, inner[-1] if inner else None))
-            for key, held in dict.items(node)
+            (_below(path, key), held, fields.get(cast("str", key), inner[-1] if inner else None))
+            for key, held in dict.items(cast("dict[object, object]", node))
         ]
     for kind, iterate in _SEQUENCES:
-        if isinstance(node, kind):
+        if issubclass(type(node), kind):
             item = inner[0] if inner else None
             return [(path, held, item) for held in iterate(node)]
     fields = _fields(type(node))
-    children = []
-    for name, annotation in fields.items():
-        if isinstance(getattr(type(node), "__dict__", {}).get(name), property):
-            continue
-        try:
-            held = _held(node, name)
-        except AttributeError:
-            # Denies nothing: a field that was never set holds no value.
-            continue
-        children.append((f"{type(node).__name__}.{name}", held, annotation))
-    return children
-
-
-def _held(node: object, name: str) -> object:
-    """A field's value; never runs a property or other code of the application."""
-    instance = object.__getattribute__(node, "__dict__") if hasattr(node, "__dict__") else {}
-    return instance[name] if name in instance else object.__getattribute__(node, name)
+    if not fields:
+        return []
+    return [
+        (f"{type(node).__name__}.{name}", held, fields[name])
+        for name, held in stored(node)
+        if name in fields
+    ]
 
 
 _known: WeakKeyDictionary[type, Mapping[str, Any]] = WeakKeyDictionary()
@@ -170,7 +165,7 @@ _lock = Lock()
 
 
 def _fields(kind: type | None) -> Mapping[str, Any]:
-    """The annotations of a class's fields; empty when none leads to a category."""
+    """The annotations of a class's fields, looked up once for each class."""
     if kind is None or kind.__module__ == "builtins":
         return {}
     known = _known.get(kind)
@@ -192,7 +187,7 @@ def _hints(holder: object, scope: Mapping[str, Any], name: str) -> dict[str, Any
         return dict(typing.get_type_hints(holder, include_extras=True))
     except Exception:  # noqa: BLE001 -- annotations are code; evaluating one may raise anything
         # Denies nothing yet: each annotation is tried alone, and a lost category is an error.
-        annotations = dict(getattr(holder, "__annotations__", {}))
+        annotations = _raw_annotations(holder)
     hints: dict[str, Any] = {}
     for field, annotation in annotations.items():
         text = annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
@@ -203,13 +198,27 @@ def _hints(holder: object, scope: Mapping[str, Any], name: str) -> dict[str, Any
             hints[field] = eval(text, dict(scope))  # noqa: S307 -- the application's own annotation, as typing evaluates it
         except Exception:  # noqa: BLE001 -- as above
             # Denies: a category that can't be read would be data without a label.
-            if "Category" in text or "Annotated" in text:
+            if "Category" in text or ("Annotated" in text and _knows_categories(scope)):
                 raise TermError(
                     f"the annotation of `{field}` in `{name}` can't be evaluated",
                     "it may carry a category",
                     "import what it names outside of `if TYPE_CHECKING:`",
                 ) from None
     return hints
+
+
+def _raw_annotations(holder: object) -> dict[str, Any]:
+    """Annotations as written; from Python 3.14 on, with a mark for each name that is missing."""
+    if sys.version_info < (3, 14):
+        return dict(getattr(holder, "__annotations__", {}))
+    library = importlib.import_module("annotationlib")
+    found: dict[str, Any] = library.get_annotations(holder, format=library.Format.FORWARDREF)
+    return found
+
+
+def _knows_categories(scope: Mapping[str, Any]) -> bool:
+    """Whether a module names categories: elsewhere `Annotated` says nothing about data."""
+    return any(value is Category or type(value) is Category for value in scope.values())
 
 
 def _labels(hint: object, source: str) -> Labels:

@@ -8,6 +8,8 @@ import gzip
 import json
 import struct
 import zlib
+from collections import deque
+from enum import Enum
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -290,6 +292,10 @@ class Event:
     what: dict[str, Any]
 
 
+class Kind(Enum):
+    MAIL = MAIL
+
+
 class Hostile(dict[str, Any]):
     def items(self) -> Any:
         raise AssertionError("application code was called")
@@ -307,6 +313,7 @@ def test_values_of_the_application() -> None:
     event = Event("x", Hostile(mail=MAIL))
     assert at(value_leaves([event])) == ["[0].what.mail"]
     assert value_leaves([event]).readable
+    assert at(value_leaves({"kind": deque([Kind.MAIL])})) == ["kind[0]"]
     opaque = value_leaves({"a": Opaque(), "b": MAIL})
     assert (opaque.readable, opaque.why) == (False, "unknown object")
     assert at(opaque) == ["b"]

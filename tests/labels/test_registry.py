@@ -192,6 +192,32 @@ class Model(pydantic.BaseModel):
     inner: list[dict[str, str]]
 
 
+class Open(pydantic.BaseModel, extra="allow"):
+    known: int = 1
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    email: str
+    never_set: str = dataclasses.field(init=False)
+
+
+class Loads:
+    """Stands for a column that loads when it is read."""
+
+    def __get__(self, instance: object, owner: type) -> str:
+        raise AssertionError("application code was called")
+
+
+@dataclasses.dataclass
+class Row2:
+    email: str
+    later: str = dataclasses.field(init=False)
+
+
+Row2.later = Loads()  # type: ignore[assignment]  # as an ORM does after the class is made
+
+
 class Colour(Enum):
     MAIL = ADDRESS
 
@@ -225,6 +251,9 @@ def test_containers_and_objects_are_walked() -> None:
         OrderedDict(a=ADDRESS),
         Customer(ADDRESS),
         Model(inner=[{"a": ADDRESS}]),
+        Open.model_validate({"more": ADDRESS}),
+        Slotted(ADDRESS),
+        Row2(ADDRESS),
         Colour.MAIL,
         Row([ADDRESS]),
         Name(ADDRESS),

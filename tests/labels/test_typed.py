@@ -91,6 +91,15 @@ def test_a_lost_category_is_an_error() -> None:
         labels_of_annotations(send)
 
 
+def test_foreign_annotations_are_left_alone() -> None:
+    """A class of a module that knows no categories may be annotated as it likes."""
+    scope: dict[str, Any] = {"__name__": "foreign_module"}
+    exec(  # a class whose module is not this one
+        "from __future__ import annotations\nclass Foreign:\n    x: Annotated[Missing, 1]\n", scope
+    )
+    assert labels_of_value(scope["Foreign"]()) == ()
+
+
 def test_fields_of_objects() -> None:
     """Dataclass, pydantic and SQLAlchemy fields give value and label, nested ones too."""
     friend = Person("b@example.com")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from policyguard.policy.loader import LIMITS, Document, Limits, printable, read_
 from policyguard.policy.problems import keys_of, problems_of
 from policyguard.policy.references import check_references
 from policyguard.policy.rules import Mark, OwnTerms, Policy
+from policyguard.policy.salvage import what_is_left
 
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
@@ -156,77 +156,10 @@ def structure(document: Document) -> Source | None:
     except ValidationError as error:
         # Denies: the problems go into the document, and no policy comes of it.
         document.problems += problems_of(document, error, language_keys())
-        return _prune(document, error)
+        left = what_is_left(document.tree, error)
+        return None if left is None else Source(document, *left)
     index = {name: range(len(value)) for name, value in tree.items() if isinstance(value, list)}
     return Source(document, model, index, frozenset())
-
-
-def _prune(document: Document, error: ValidationError) -> Source | None:
-    """What is left without the broken parts, so that references are checked in the same run.
-
-    First only the broken keys are taken out; if what is left still isn't whole, the rule or
-    recipient that holds them.
-    """
-    locs = [entry["loc"] for entry in error.errors(include_url=False, include_input=False)]
-    trimmed = deepcopy(document.tree)
-    for loc in locs:
-        _take_out(trimmed, loc)
-    index = {name: range(len(v)) for name, v in document.tree.items() if isinstance(v, list)}
-    try:
-        return Source(document, Policy.model_validate(trimmed), index, frozenset())
-    except ValidationError as again:
-        # Denies: the document's problems stand; this only decides how much more can be checked.
-        return _drop_parts(document, [*locs, *(e["loc"] for e in again.errors(include_url=False))])
-
-
-def _take_out(tree: Any, loc: Sequence[str | int]) -> None:
-    """Remove the deepest key that the path reaches, unless a whole section would go."""
-    node, last = tree, None
-    for step in loc:
-        if isinstance(node, dict) and step in node:
-            last, node = (node, step), node[step]
-        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
-            node = node[step]
-    if last is not None and last[0] is not tree:
-        last[0].pop(last[1], None)
-
-
-def _drop_parts(document: Document, locs: Iterable[Sequence[str | int]]) -> Source | None:
-    bad: dict[str, set[object]] = {}
-    for loc in locs:
-        bad.setdefault(str(loc[0]) if loc else "", set()).add(loc[1] if len(loc) > 1 else None)
-    tree: dict[str, Any] = {}
-    index: dict[str, Sequence[int]] = {}
-    broken: set[str] = set()
-    for key, value in document.tree.items():
-        refused = bad.get(key, set())
-        if key not in Policy.model_fields or None in refused:
-            continue
-        if isinstance(value, list):
-            kept = [i for i in range(len(value)) if i not in refused]
-            index[key], tree[key] = kept, [value[i] for i in kept]
-            broken |= {str(v["id"]) for v in value if isinstance(v, dict) and "id" in v}
-        elif refused and isinstance(value, dict):
-            broken |= _names(value)
-            tree[key] = {name: part for name, part in value.items() if name not in refused}
-        elif not refused:
-            tree[key] = value
-    tree.setdefault("policyguard", 1)
-    tree.setdefault("id", "unnamed")
-    try:
-        return Source(document, Policy.model_validate(tree), index, frozenset(broken))
-    except ValidationError:
-        # Denies: too broken to say more; the problems found so far are reported.
-        return None
-
-
-def _names(value: Mapping[str, Any], depth: int = 3) -> set[str]:
-    found = {str(key) for key in value}
-    if depth:
-        for inner in value.values():
-            if isinstance(inner, Mapping):
-                found |= _names(inner, depth - 1)
-    return found
 
 
 @cache

@@ -37,7 +37,14 @@ def problems_of(document: Document, error: ValidationError, keys: Collection[str
         error: what the model found; its own texts are never shown.
         keys: the keys of the file's language (`keys_of`), for suggestions.
     """
-    return [_problem(document, entry, keys) for entry in error.errors(include_url=False)]
+    entries = error.errors(include_url=False)
+    # A list whose only item is refused isn't empty in the eyes of the person who wrote it.
+    above = {entry["loc"][:-1] for entry in entries}
+    return [
+        _problem(document, entry, keys)
+        for entry in entries
+        if entry["type"] != "too_short" or entry["loc"] not in above
+    ]
 
 
 def _problem(document: Document, entry: ErrorDetails, keys: Collection[str]) -> Problem:

@@ -44,7 +44,7 @@ class Limits:
         nested: documents within documents: JSON in a string, base64 of JSON, a part of a part.
     """
 
-    body: int = 32 * _MIB
+    body: int = 16 * _MIB
     decompressed: int = 64 * _MIB
     ratio: int = 100
     depth: int = 200

@@ -17,6 +17,7 @@ from collections import deque
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
+from itertools import accumulate
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, unquote_plus
@@ -36,8 +37,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 _MANY_DIGITS: Final = re.compile(r"\d.*\d.*\d.*\d.*\d.*\d")
 _FIELD: Final = re.compile(r"[A-Za-z0-9_$.\[\]-]{1,128}")
 _PIECES: Final = re.compile(r"[^\[\].]+")
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and content with an end that is missing: linear on any text.
+_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+_STEP: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _BASE64_JSON: Final = ("ey", "ew", "e3", "W3", "Wy", "Wz", "H4sI")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{2,}=*\.[A-Za-z0-9_-]+=*\.[A-Za-z0-9_-]*")
@@ -251,13 +254,7 @@ class Collector:
         if text.count("[") + text.count("{") <= limit:
             return False
         brackets = _BRACKETS.sub("", _STRINGS.sub("", text))
-        for _ in range(limit):
-            shorter = brackets.replace("[]", "").replace("{}", "")
-            if len(shorter) == len(brackets):
-                break
-            brackets = shorter
-        # What doesn't pair up is no JSON either; only many left over can hurt the parser.
-        return len(brackets) > limit
+        return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > limit
 
 
 def join(path: str, step: str) -> str:

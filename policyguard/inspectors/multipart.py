@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 _PARTS: Final = 10_000
 _HEADERS: Final = 64 * 1024
+_DISPOSITION: Final = 4096
 _BLANK_LINE: Final = re.compile(rb"\r?\n\r?\n")
 _FOLD: Final = re.compile(r"\r?\n[ \t]+")
 _NAMED: Final = re.compile(
@@ -81,7 +82,10 @@ def _part(piece: bytes) -> Part:
             headers[name.strip().lower()] = value.strip()
         else:
             others.append(header)
-    names = _names(headers.get("content-disposition", ""))
+    disposition = headers.get("content-disposition", "")
+    if len(disposition) > _DISPOSITION:  # no honest one is; what isn't parsed is still searched
+        others.append(disposition)
+    names = _names(disposition[:_DISPOSITION])
     body = _transferred(piece[blank.end() :], headers.get("content-transfer-encoding", ""))
     return Part(
         names.get("name", ""),

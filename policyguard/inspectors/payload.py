@@ -27,6 +27,7 @@ _TEXT_RUN: Final = re.compile(rb"[\x20-\x7e\x80-\xf4]{6,}")
 _WIDE_RUN: Final = re.compile(rb"(?:[\x20-\x7e]\0){6,}")
 _RUNS: Final = 20_000
 _HEAD: Final = 1024 * 1024
+_HEADER: Final = 4096
 _TAG: Final = re.compile(r"<[^<>]*>")
 _CELL: Final = re.compile(r"[,;\t\r\n]+")
 _PARAMETER: Final = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))')
@@ -120,7 +121,7 @@ def _document(collector: Collector, path: str, data: bytes, content_type: str, l
     mime = content_type.partition(";")[0].strip().lower()
     parameters = {
         match[1].lower(): match[2] if match[2] is not None else match[3]
-        for match in _PARAMETER.finditer(content_type)
+        for match in _PARAMETER.finditer(content_type[:_HEADER])
     }
     if mime.startswith("multipart/"):
         _multipart(collector, path, data, parameters.get("boundary", ""), level)

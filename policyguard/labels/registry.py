@@ -64,7 +64,7 @@ class Registry:
     Attributes:
         saturated: a cap was hit, so an empty search proves nothing.
 
-    Cost: 10 to 20 us and about 1 KB for each remembered text, 20 us for a vector of 512 numbers.
+    Cost: 10 to 20 us and about 1 KB for each remembered text, 200 us for a vector of 512 numbers.
     """
 
     __slots__ = ("_index", "_key", "_lock", "_max_values", "_max_vectors", "saturated")
@@ -129,8 +129,10 @@ class Registry:
             A label once for each place, strong ones first; at most 64 places for each label and
             strength. A path that holds a remembered value as a key is masked.
 
-        Cost: nothing remembered, nothing looked at. Else about 3 us a text leaf, 1 us for 4 words
-        of longer text; unaligned parts are looked for in the first 64 K characters only.
+        Cost: nothing remembered, nothing looked at. Else about 3 us a leaf, 120 ms a megabyte of
+        prose, whatever the number of values; 0.2 ms for a vector of 512 numbers, and 1.5 us more
+        for each remembered one of its length. Parts that don't begin and end at a word's boundary
+        are looked for in the first 64 K characters only, encoded ones in the first 64 M.
         """
         index = self._index
         if not index.count and not index.vectors.count:

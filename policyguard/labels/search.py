@@ -33,11 +33,12 @@ _SHORT: Final = 0xFFFF
 _ANCHOR: Final = 8
 _HASH: Final = 32
 """The shortest hash in hexadecimal."""
-_ENCODED: Final = 8
-"""The base64 of the shortest address; shorter encodings hold nothing worth finding."""
-_MARKS: Final = re.compile(r"[%\\&]")
+_CODED: Final = re.compile(r"[%\\&]|[A-Za-z0-9+/_-]{8}|(?:[0-9A-Fa-f]{2}[ :-]){3}")
+"""Without one of these nothing is encoded: base64 of the shortest address has eight characters."""
 _WINDOWS: Final = 64 * 1024
-_DECODED: Final = 8 * 1024 * 1024
+_DECODED: Final = 64 * 1024 * 1024
+_EACH: Final = 256
+"""A decoding costs at least as much as so many characters."""
 _LAYERS: Final = 4
 _PLACES: Final = 64
 _MEMO: Final = 50_000
@@ -176,7 +177,7 @@ class Search:
         if len(text) >= _HASH:
             for raw in hashes_in(text):
                 hits |= self._look_up(b"h" + raw, whole=True)
-        if layers and (len(text) >= _ENCODED or _MARKS.search(text)):
+        if layers and _CODED.search(text):
             hits |= self._decodings(text, layers - 1)
         if self._index.vectors.count:
             hits |= self._written_vector(text)
@@ -240,7 +241,7 @@ class Search:
     def _decodings(self, text: str, layers: int) -> Hits:
         hits = _NONE
         for view in views(text):
-            self._decoded -= len(view)
+            self._decoded -= len(view) + _EACH
             if self._decoded < 0:
                 break
             if isinstance(view, bytes):

@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policyguard.inspectors.payload import Limits, Payload, leaves, value_leaves
+from policyguard.labels.registry import Registry
+from policyguard.policy.flow import Label
 
 MAIL = "anna.schmidt@example.com"
 JSON = "application/json"
@@ -391,3 +393,27 @@ def test_endless_values_end() -> None:
     cycle: list[object] = []
     cycle += [cycle, cycle]
     assert not value_leaves(cycle, limits=Limits(leaves=1_000)).readable
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' + '\\"' * 200_000,
+        "[" * 150 + '"' + '\\"' * 200_000,
+        "[[]" * 200_000,
+        "{[" * 100_000 + "]}" * 100_000,
+        "=" * 300_000,
+        "a=b&" * 100_000 + " ",
+        "<" * 300_000,
+        "%" * 300_000,
+        "a" * 300_000 + "!",
+    ],
+    ids=lambda text: text[:4],
+)
+def test_crafted_bodies_end_soon(text: str) -> None:
+    """No body makes the reading quadratic: 300 KB would then take minutes."""
+    registry = Registry()
+    registry.remember([MAIL, [0.5 * place**2 for place in range(32)]], (Label("user"),))
+    leaves(text.encode(), JSON)
+    leaves(text.encode(), "multipart/form-data; boundary=a" + text[:9_000])
+    registry.search(leaves(text.encode(), None).leaves)

@@ -75,7 +75,9 @@ def _plain(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
 
 def _function(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
     name = type(node).__name__
-    if name in known.COUNT_CLASSES and any(isinstance(part, exp.Star) for part in children(node)):
+    if name in known.COUNT_CLASSES and isinstance(node.this, exp.Star):
+        only(node, "this", "big_int")
+        only(node.this)
         walk.claim(node)
         return EMPTY
     arguments = [walk.value(child, scope, env) for child in children(node)]
@@ -381,6 +383,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "Kwarg": _keyed,
     "Lambda": _lambda,
     "Parameter": _parameter,
+    "ObjectIdentifier": _claimed,
     "Paren": _through,
     "Placeholder": _claimed,
     "PropertyEQ": _keyed,

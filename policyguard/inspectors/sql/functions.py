@@ -133,7 +133,7 @@ DECRYPTED_NAMES: Final = words(
 DIRECT_NAMES: Final = frozenset(["any_value", "ifnull", "isnull", "nvl", "arbitrary", "anylast"])
 DERIVED_NAMES: Final = words(
     """
-    abs age any array array_cat array_dims array_fill array_length array_lower array_ndims
+    abs age all any array array_cat array_dims array_fill array_length array_lower array_ndims
     array_position array_positions array_remove array_replace array_shuffle array_to_json
     array_to_string array_to_tsvector array_upper ascii bit_and bit_count bit_length bit_or
     bit_xor bool_and bool_or btrim cardinality ceil ceiling changes char char_length
@@ -206,7 +206,7 @@ ROW_FUNCTIONS: Final[dict[str, tuple[str, ...]]] = {
     "json_object_keys": (),
     "json_to_record": (),
     "json_to_recordset": (),
-    "json_tree": ("key", "value", "type", "atom", "id", "parent", "fullkey", "path"),
+    "json_tree": (),
     "jsonb_array_elements": ("value",),
     "jsonb_array_elements_text": ("value",),
     "jsonb_each": ("key", "value"),
@@ -222,6 +222,18 @@ ROW_FUNCTIONS: Final[dict[str, tuple[str, ...]]] = {
     "unnest": (),
     "range": (),
 }
+# In SQLite they have more columns.
+JSON_TREES: Final[dict[str, tuple[str, ...]]] = dict.fromkeys(
+    ("json_each", "json_tree"),
+    ("key", "value", "type", "atom", "id", "parent", "fullkey", "path"),
+)
+# They yield one column, called like the alias or else like the function.
+ONE_COLUMN: Final = words(
+    """
+    generate_series generate_subscripts json_object_keys jsonb_object_keys regexp_split_to_table
+    string_to_table
+    """
+)
 ROW_CLASSES: Final = words(
     """
     Explode ExplodeOuter ExplodingGenerateSeries Flatten GenerateDateArray GenerateSeries

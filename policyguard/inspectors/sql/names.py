@@ -101,6 +101,9 @@ def _hidden(walk: Walk, node: exp.Expr, name: str, seen: list[Seen]) -> Value:
         keys = [Value(union(walk.read(one, value) for one in seen for value in row_keys(one)))]
         return Value(union(keys))
     if low in walk.traits.hidden and seen:
+        # Only who may read the whole table may read these; what they hold isn't anybody's data.
+        for one in seen:
+            walk.read(one, one.relation.row())
         return EMPTY
     if walk.traits.string_names and node.args.get("quoted"):
         return EMPTY

@@ -38,6 +38,10 @@ _PLAIN_TOKENS: Final = frozenset(
 )
 
 
+_CURSOR: Final = words("BINARY ASENSITIVE INSENSITIVE NO SCROLL CURSOR WITH WITHOUT HOLD FOR")
+_CURSOR_MARK: Final = "\0cursor "
+
+
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
     """The statement inside another.
@@ -70,7 +74,11 @@ def unwrapped(tokens: list[Token], traits: Traits) -> Unwrapped:
         return _prepared(tokens, traits)
     if first == "EXECUTE" and traits.name in {"postgres", "duckdb", "redshift"}:
         return _executed(tokens, traits)
-    if first == "DEALLOCATE" and len(tokens) in {2, 3}:
+    if first == "DECLARE" and traits.name in {"postgres", "redshift"}:
+        return _declared(tokens, traits)
+    if first == "FETCH" and traits.name in {"postgres", "redshift"}:
+        return _fetched(tokens, traits)
+    if first in {"DEALLOCATE", "CLOSE"} and len(tokens) in {2, 3}:
         return Unwrapped("deallocate", [])
     if first == "UNLOAD":
         return _unloaded(tokens)
@@ -109,6 +117,25 @@ def _prepared(tokens: list[Token], traits: Traits) -> Unwrapped:
     if _word(tokens, at) != "AS" or _word(tokens, at + 1) not in _STARTS:
         raise Doubt("PREPARE in a form that isn't understood")
     return Unwrapped("prepare", _replaced(tokens[at + 1 :], traits), name=_name(tokens, traits))
+
+
+def _declared(tokens: list[Token], traits: Traits) -> Unwrapped:
+    """DECLARE c CURSOR FOR a query: its rows come with FETCH."""
+    at = 2
+    while _word(tokens, at) in _CURSOR:
+        at += 1
+    if _word(tokens, at - 1) != "FOR" or _word(tokens, at) not in _STARTS:
+        raise Doubt("DECLARE in a form that isn't understood")
+    return Unwrapped("prepare", tokens[at:], name=_CURSOR_MARK + _name(tokens, traits))
+
+
+def _fetched(tokens: list[Token], traits: Traits) -> Unwrapped:
+    """FETCH: the cursor's name is its last word."""
+    last = tokens[-1]
+    if any(token.token_type == TokenType.STRING for token in tokens):
+        raise Doubt("FETCH in a form that isn't understood")
+    name = traits.folded(last.text, quoted=last.token_type == TokenType.IDENTIFIER)
+    return Unwrapped("execute", [], name=_CURSOR_MARK + name)
 
 
 def _executed(tokens: list[Token], traits: Traits) -> Unwrapped:

@@ -313,7 +313,15 @@ def _order(
     only(order, "expressions", "this")
     shape = frozenset[str]()
     for part in order.expressions:
-        shape |= walk.use(_keys(walk, part, scope, env, columns), "order")
+        key = part.this if isinstance(part, exp.Ordered) else part
+        plain = isinstance(key, exp.Column) and not key.args.get("table")
+        alias = scope.aliases.get(walk.fold(key.this)) if plain else None
+        if alias is not None:
+            # A plain name in ORDER BY is first of all one of the select list.
+            walk.claim(key)
+            shape |= walk.use(alias().sources, "order")
+        else:
+            shape |= walk.use(_keys(walk, part, scope, env, columns), "order")
     return shape
 
 

@@ -9,11 +9,11 @@ from typing import Final
 
 from sqlglot import exp
 
-from policyguard.inspectors.sql import functions as known
 from policyguard.inspectors.sql.pivots import pivoted
+from policyguard.inspectors.sql.rows import add_rows, column_name
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
 from policyguard.inspectors.sql.tables import table_relation
-from policyguard.inspectors.sql.values import Columns, Relation, Value, became, columns_of, union
+from policyguard.inspectors.sql.values import Columns, Relation, Value, union
 from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
 
 # Where `*` shows a column of USING at its place in the left table; elsewhere it comes first.
@@ -43,10 +43,10 @@ def add_source(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> frozenset[
         return _named(walk, node, relation, scope)
     if isinstance(node, exp.TableFromRows):
         only(node, "this", "alias", "joins")
-        _function(walk, node.this, node, scope, env)
+        add_rows(walk, node.this, node, scope, env)
         return join_all(walk, node.args.get("joins") or [], scope, env)
     if isinstance(node, exp.Unnest):
-        _function(walk, node, node, scope, env)
+        add_rows(walk, node, node, scope, env)
         return frozenset()
     raise unknown(node)
 
@@ -61,6 +61,7 @@ def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str
         node,
         *("this", "db", "catalog", "alias", "joins", "laterals", "hints", "only", "sample"),
         *("indexed", "ordinality", "system_time", "version", "partition", "pivots"),
+        "rows_from",
     )
     walk.claimed.add(id(node))
     before = len(scope.seen)
@@ -74,8 +75,10 @@ def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str
     if isinstance(node.this, exp.Identifier):
         relation, path = table_relation(walk, node, env)
         shape |= _named(walk, node, relation, scope, path)
+    elif node.args.get("rows_from"):
+        add_rows(walk, node, node, scope, env)
     elif isinstance(node.this, exp.Func):
-        _function(walk, node.this, node, scope, env)
+        add_rows(walk, node.this, node, scope, env)
     else:
         raise unknown(node.this if isinstance(node.this, exp.Expr) else node)
     shape |= _pivots(walk, node, before, scope, env)
@@ -108,19 +111,13 @@ def _named(
         only(alias, "this", "columns")
         if alias.this is not None:
             name, path = walk.fold(alias.this), ()
-        names = [_column_name(walk, column) for column in alias.args.get("columns") or ()]
+        names = [column_name(walk, column) for column in alias.args.get("columns") or ()]
         if names:
             if relation.unlisted is not None:
                 raise Doubt("new column names for a table whose columns aren't all known")
             relation = relation.renamed(names)
     scope.seen.append(Seen(name, relation, path))
     return relation.shape
-
-
-def _column_name(walk: Walk, column: exp.Expr) -> str:
-    """A name in an alias's column list, which may declare a type."""
-    walk.claim(column)
-    return walk.fold(column.this if isinstance(column, exp.ColumnDef) else column)
 
 
 def _subquery(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[str]:
@@ -164,9 +161,7 @@ def _group(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[
         return shape
     if any(one.relation.unlisted is not None for one in inner.seen):
         raise Doubt("an alias for joined tables whose columns aren't all known")
-    for one in inner.seen:
-        walk.read(one, one.relation.row())
-    return shape | _named(walk, node, Relation(spelled(inner)), scope)
+    return shape | _named(walk, node, Relation(spelled(inner), base=True), scope)
 
 
 def _lateral(walk: Walk, node: exp.Lateral, scope: Scope, env: Env) -> frozenset[str]:
@@ -175,46 +170,8 @@ def _lateral(walk: Walk, node: exp.Lateral, scope: Scope, env: Env) -> frozenset
         only(node.this, "this")
         relation = walk.query(node.this.this, scope, env)
         return _named(walk, node, relation, scope)
-    _function(walk, node.this, node, scope, env)
+    add_rows(walk, node.this, node, scope, env)
     return frozenset()
-
-
-def _function(walk: Walk, call: exp.Expr, holder: exp.Expr, scope: Scope, env: Env) -> None:
-    """A function that makes rows: every column is derived from all it is given."""
-    name = call.name.lower() if isinstance(call, exp.Anonymous) else ""
-    if name not in known.ROW_FUNCTIONS and type(call).__name__ not in known.ROW_CLASSES:
-        raise Doubt("a function in FROM isn't in the table of functions")
-    below = [part for key, value in call.args.items() if key != "alias" for part in nodes(value)]
-    if isinstance(call, exp.Unnest):
-        only(call, "expressions", "alias", "offset", "explode_array")
-        below = call.expressions
-        walk.claim(*nodes(call.args.get("offset")))
-    if isinstance(call, exp.JSONTable | exp.OpenJSON | exp.XMLTable):
-        below = [call.this]
-        walk.claim(
-            *[
-                part
-                for key, part in call.args.items()
-                if isinstance(part, exp.Expr) and key != "this"
-            ]
-        )
-        walk.claim(*call.expressions)
-    value = Value(became(union(walk.value(part, scope, env) for part in below), "derived"))
-    alias = holder.args.get("alias")
-    offset = call.args.get("offset")
-    names: list[str] = []
-    title = name
-    if alias is not None:
-        only(alias, "this", "columns")
-        title = walk.fold(alias.this) if alias.this is not None else title
-        names = [_column_name(walk, column) for column in alias.args.get("columns") or ()]
-    if isinstance(offset, exp.Identifier):
-        names.append(walk.fold(offset))
-    fixed = known.ROW_FUNCTIONS.get(name, ())
-    listed = names + [walk.fold(column) for column in fixed[len(names) :]]
-    columns: Columns = [(column, value) for column in listed]
-    relation = Relation(columns, unlisted=lambda _: value, shape=columns_of(value.sources))
-    scope.seen.append(Seen(title, relation))
 
 
 def join_all(walk: Walk, joins: list[exp.Expr], scope: Scope, env: Env) -> frozenset[str]:

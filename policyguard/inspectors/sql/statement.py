@@ -18,7 +18,14 @@ from policyguard.inspectors.sql.model import Export, Fact, Kind, Output, Stateme
 from policyguard.inspectors.sql.queries import with_commons
 from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.tables import table_path
-from policyguard.inspectors.sql.values import Columns, Relation, Value, as_sources, union
+from policyguard.inspectors.sql.values import (
+    Columns,
+    Pair,
+    Relation,
+    Value,
+    as_sources,
+    union,
+)
 from policyguard.inspectors.sql.walk import Env, Made, Walk, nodes, only, unknown
 from policyguard.inspectors.sql.words import words
 
@@ -212,7 +219,7 @@ def _create(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     if query is None:
         if kind == "VIEW" or columns is None:
             raise unknown(tree)
-        _declare(walk, path, columns, whole=not there)
+        _declare(walk, path, columns, whole=not there, passing=temporary)
         return [], ()
     relation = walk.query(query, None, env)
     if columns is not None:
@@ -254,15 +261,18 @@ def _make(
     walk.made[path] = Made(Relation(list(columns), base=True), whole=whole, query=query)
 
 
-def _declare(walk: Walk, path: tuple[str, ...], parts: list[exp.Expr], *, whole: bool) -> None:
-    """CREATE TABLE with columns: a new, empty table."""
+def _declare(
+    walk: Walk, path: tuple[str, ...], parts: list[exp.Expr], *, whole: bool, passing: bool
+) -> None:
+    """CREATE TABLE with columns: a new, empty table. A temporary one is no base table."""
     columns: Columns = []
     table = ".".join(path)
     for part in parts:
         if isinstance(part, exp.ColumnDef):
             only(part, "this", "kind", "constraints")
             name = walk.fold(part.this)
-            columns.append((name, Value(frozenset({(f"{table}.{name}", "direct")}))))
+            base: Pair = (f"{table}.{name}", "direct")
+            columns.append((name, Value() if passing else Value(frozenset({base}))))
             for constraint in nodes(part.args.get("constraints")):
                 _plain_constraint(constraint.args.get("kind"))
         elif not isinstance(part, exp.PrimaryKey | exp.UniqueColumnConstraint | exp.Constraint):

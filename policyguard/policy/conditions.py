@@ -37,6 +37,8 @@ Transport = Literal["https", "http", "local"]
 class Age(Part):
     """An age in whole years: `below` 21, `from` 13; both together are a range."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     below: Int | None = Field(None, description="holds when the person is younger")
     from_: Int | None = Field(None, alias="from", description="holds at this age and above")
 
@@ -55,6 +57,8 @@ class DataAge(Part):
 
 class When(Part):
     """A condition on the facts of a flow; several keys mean all of them."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     all: Annotated[tuple[When, ...], Field(min_length=1)] | None = None
     any: Annotated[tuple[When, ...], Field(min_length=1)] | None = None

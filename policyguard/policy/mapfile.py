@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from policyguard.policy.conditions import Part
 from policyguard.policy.flow import RAW, close_form
@@ -42,6 +42,8 @@ Name = Annotated[
 
 class FieldLabel(Part):
     """What a key of payloads and models holds."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     data: Annotated[tuple[Term, ...], OneOrList()] | None = Field(
         None, description="data category of the values, or a list of them"
@@ -117,6 +119,8 @@ FieldValue = Annotated[
 
 class Table(Part):
     """A table, view, stage or bucket."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     columns: dict[Name, Column] = Field(default_factory=dict)
     clock: dict[Id, Name] = Field(

@@ -7,9 +7,18 @@ Layer: policy. These models are the language: the JSON Schema is generated from 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
+from pydantic.config import JsonDict
 
 from policyguard.policy.conditions import Part, When
 from policyguard.policy.taxonomy import Taxonomy, built_in
@@ -52,6 +61,8 @@ Words = Annotated[tuple[Term, ...], OneOrList("any")]
 class FormAsk(Part):
     """Which forms a flow must carry: all of several, or any of them."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     all_of: tuple[FormName, ...] | None = Field(None, min_length=1)
     any_of: tuple[FormName, ...] | None = Field(None, min_length=1)
 
@@ -80,14 +91,17 @@ def _form(value: object) -> object:
     return value
 
 
+OneForm = Annotated[list[FormName], Field(min_length=1, max_length=1)]
 Form = Annotated[
     FormAsk,
-    BeforeValidator(_form, json_schema_input_type=FormName | FormAsk),
+    BeforeValidator(_form, json_schema_input_type=FormName | OneForm | FormAsk),
 ]
 
 
 class Selector(Part):
     """Recipients by what they are or where: exactly one of kind, located, outside."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     kind: RecipientKind | None = None
     located: Region | None = None
@@ -141,6 +155,8 @@ class Permit(Part):
 class Except(Cover):
     """Flows that are taken out of a rule; must name something."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
@@ -150,12 +166,15 @@ class Except(Cover):
         return self
 
 
+_ONE_EFFECT: Final[JsonDict] = {"oneOf": [{"required": ["permit"]}, {"required": ["forbid"]}]}
 Excepts = Annotated[tuple[Except, ...], OneOrList()]
 Cites = Annotated[tuple[ClauseId, ...], OneOrList()]
 
 
 class Rule(Part):
     """A permit or a forbid, the flows it covers, its condition, and the clauses that carry it."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_EFFECT)
 
     id: Id
     permit: Permit | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
@@ -44,6 +45,16 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.include_router(routes)
     return app
+
+
+def list_routes() -> list[tuple[str, str]]:
+    """Method and path of every route, in the order of a visit."""
+    return [
+        (method, route.path)
+        for route in routes.routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
+    ]
 
 
 # --- what every route may ask for -----------------------------------------------------------------
@@ -158,7 +169,10 @@ def pass_age_gate(photo_id: int, me: UserId, db: Database) -> dict[str, bool]:
     ).one_or_none()
     if photo is None:
         raise HTTPException(404, "no such photo")
-    reading = read_face(from_png(photo))
+    try:
+        reading = read_face(from_png(photo))
+    except PictureError as problem:
+        raise HTTPException(422, str(problem)) from problem
     db.add(
         Face(
             image_id=photo_id,

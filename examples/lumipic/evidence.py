@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -32,13 +33,11 @@ _DIGESTS: Final = ("sha256", "sha1", "md5", "sha512")
 def holds_vector(wire: bytes, vector: Sequence[float]) -> bool:
     """Whether a run of the vector's numbers is in the bytes: as text, even rounded, or packed."""
     exact = np.asarray(vector, dtype=np.float64)
-    needles = {
-        exact[start : start + _RUN].astype(kind).tobytes()
-        for kind in _PACKED
-        for start in range(len(exact) - _RUN + 1)
-    }
+    needles = _packed_runs(tuple(vector))
+    # Packed numbers are never plain text, and most of what is read here is.
     return any(
-        _numbers_follow(text, exact) or any(needle in text for needle in needles)
+        _numbers_follow(text, exact)
+        or (not text.isascii() and any(needle in text for needle in needles))
         for text in _readings(wire)
     )
 
@@ -53,6 +52,17 @@ def holds_email(wire: bytes, email: str) -> bool:
         needles += [base64.b64encode(digest.digest()).lower()]
     return any(
         needle in text or needle in text.lower() for text in _readings(wire) for needle in needles
+    )
+
+
+@lru_cache(maxsize=64)
+def _packed_runs(vector: tuple[float, ...]) -> frozenset[bytes]:
+    """Every run of the vector's numbers as bytes, in the usual sizes and byte orders."""
+    exact = np.asarray(vector, dtype=np.float64)
+    return frozenset(
+        exact[start : start + _RUN].astype(kind).tobytes()
+        for kind in _PACKED
+        for start in range(len(exact) - _RUN + 1)
     )
 
 

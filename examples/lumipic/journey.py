@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from lumipic.running import Visitor
@@ -12,9 +13,17 @@ if TYPE_CHECKING:
 
     from lumipic.outside import Arrival, Letter
     from lumipic.running import Reply, Stage
+    from lumipic.watching import Sighting, Watch
 
 Promise = Literal["passes", "stopped"]
-PIXELS: Final = ("graph.facebook.com", "ads-api.x.com")
+HOSTS: Final = {
+    "firestore": "firestore.googleapis.com",
+    "google_cloud": "storage.googleapis.com",
+    "google_analytics": "www.google-analytics.com",
+    "facebook_pixel": "graph.facebook.com",
+    "x_pixel": "ads-api.x.com",
+}
+PIXELS: Final = (HOSTS["facebook_pixel"], HOSTS["x_pixel"])
 _PAGE: Final = "https://lumipic.pro/pictures/3f9a1c0e57b2/oil-portrait"
 
 
@@ -39,19 +48,35 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step."""
+    """What became of a step.
+
+    Attributes:
+        meant: what the service was about to send.
+        arrived: what the outside world received.
+        seen: what the guard decided meanwhile.
+    """
 
     visitor: Visitor
     step: Step
     reply: Reply
     meant: tuple[Letter, ...]
     arrived: tuple[Arrival, ...]
+    seen: tuple[Sighting, ...]
+
+    @property
+    def as_sent(self) -> bool:
+        """Whether exactly what the service sent arrived."""
+        sent = [letter.wire for letter in self.meant]
+        return sent == [arrival.wire for arrival in self.arrived]
 
 
 PHOTO: Final = object()
-_CLOUD: Final = "storage.googleapis.com"
+_CLOUD: Final = HOSTS["google_cloud"]
 _FACEBOOK, _X = PIXELS
 
+SIGN_UP: Final = Step(
+    "sign up", "POST", "/auth/signup", None, "passes", ("firestore.googleapis.com",)
+)
 UPLOAD: Final = Step("upload a photo", "POST", "/photos", PHOTO, "passes", (_CLOUD,))
 AGE_GATE: Final = Step("age gate", "POST", "/photos/{photo}/age-gate", None, "passes")
 CREATE: Final = Step(
@@ -74,7 +99,9 @@ VIEW: Final = Step(
 CONVERSION: Final = Step("conversion", "POST", "/conversions", None, "passes", (_FACEBOOK, _X))
 AUDIENCE: Final = Step("ads audience", "POST", "/ads/audience", None, "passes", (_FACEBOOK,))
 NO_AUDIENCE: Final = Step("ads audience", "POST", "/ads/audience", None, "stopped")
-FUNNEL: Final = Step("new: funnel event", "POST", "/ads/funnel", {"image_id": "{photo}"}, "stopped")
+FUNNEL: Final = Step(
+    "funnel event (new)", "POST", "/ads/funnel", {"image_id": "{photo}"}, "stopped"
+)
 HONEST: Final = (UPLOAD, AGE_GATE, CREATE, SHOW, VIEW, CONVERSION)
 
 
@@ -102,7 +129,10 @@ def visits() -> tuple[Visit, ...]:
     dana = Visitor("Dana", "US-CA", face=10, profile=adult(ads_opt_out=True))
     eli = Visitor("Eli", "US-CA", face=11, profile=adult(ads_opt_out=False))
     finn = Visitor("Finn", "US-NY", face=12, profile=adult())
-    gus = Visitor("Gus", "US-NY", face=13, looks=30, profile={"birth_year": 2007})
+    hana = Visitor("Hana", "US-NY", face=13, profile=adult(ads_consent=True))
+    gus = Visitor(
+        "Gus", "US-NY", face=14, looks=30, profile={"birth_year": datetime.now(UTC).year - 19}
+    )
     young = Step("upload a photo", "POST", "/photos", PHOTO, "stopped")
     return (
         visit("EU, agreed to ads", amelie, *HONEST, AUDIENCE, FUNNEL),
@@ -110,30 +140,27 @@ def visits() -> tuple[Visit, ...]:
         visit("EU, never asked", clara, *HONEST, NO_AUDIENCE),
         visit("California, opted out", dana, *HONEST, NO_AUDIENCE),
         visit("California, did not", eli, *HONEST, AUDIENCE, FUNNEL),
-        visit("New York", finn, *HONEST, AUDIENCE),
-        visit("19 years old", gus, young),
+        visit("New York, never asked", finn, *HONEST, NO_AUDIENCE),
+        visit("New York, agreed", hana, *HONEST, AUDIENCE),
+        visit("under 21", gus, young),
     )
 
 
-def walk(stage: Stage, visit: Visit) -> Iterator[Outcome]:
+def walk(stage: Stage, visit: Visit, watch: Watch) -> Iterator[Outcome]:
     """Let a visitor do everything that they came for."""
     visitor, photo = visit.visitor, 0
     settings = Step("settings page", "PUT", "/account/profile", visitor.profile, "passes")
     for step in (SIGN_UP, settings, *visit.steps):
-        outcome = take(stage, visitor, step, photo)
+        outcome = take(stage, visitor, step, photo, watch)
         if step.path == UPLOAD.path and outcome.reply.ok:
             photo = outcome.reply.json["photo_id"]
         yield outcome
 
 
-SIGN_UP: Final = Step(
-    "sign up", "POST", "/auth/signup", None, "passes", ("firestore.googleapis.com",)
-)
-
-
-def take(stage: Stage, visitor: Visitor, step: Step, photo: int) -> Outcome:
+def take(stage: Stage, visitor: Visitor, step: Step, photo: int, watch: Watch) -> Outcome:
     """Do one step, and see what it sends out."""
     meant, arrived = len(stage.letterbox.letters), len(stage.world.arrivals)
+    seen = len(watch.sightings)
     if step is SIGN_UP:
         reply = visitor.sign_up(stage)
     else:
@@ -145,6 +172,7 @@ def take(stage: Stage, visitor: Visitor, step: Step, photo: int) -> Outcome:
         reply,
         tuple(stage.letterbox.letters[meant:]),
         stage.world.arrivals[arrived:],
+        watch.sightings[seen:],
     )
 
 

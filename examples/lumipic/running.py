@@ -24,6 +24,7 @@ from lumipic.vendors import Vendors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fastapi import FastAPI
     from starlette.types import ASGIApp
 
     from policyguard import Guard
@@ -122,7 +123,7 @@ class Visitor:
 
 
 @contextmanager
-def running(guard: Guard, protect: Callable[[ASGIApp, Service], ASGIApp]) -> Iterator[Stage]:
+def running(guard: Guard, protect: Callable[[FastAPI, Service], ASGIApp]) -> Iterator[Stage]:
     """Run the service on a free port, on an empty database of its own.
 
     Args:

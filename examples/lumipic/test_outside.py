@@ -57,7 +57,7 @@ HIDDEN_EMAILS = {
     "base64":              b'{"em": "' + base64.b64encode(EMAIL.encode()) + b'"}',
     "sha256":              hashlib.sha256(EMAIL.encode()).hexdigest().encode(),
     "sha256 in capitals":  hashlib.sha256(EMAIL.encode()).hexdigest().upper().encode(),
-    "sha1 as base64":      base64.b64encode(hashlib.new("sha1", EMAIL.encode(), usedforsecurity=False).digest()),
+    "sha512 as base64":    base64.b64encode(hashlib.sha512(EMAIL.encode()).digest()),
     "compressed":          gzip.compress(EMAIL.encode()),
 }
 # fmt: on

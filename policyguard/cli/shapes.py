@@ -1,0 +1,58 @@
+"""Options that commands share, and plain tables.
+
+Layer: cli. Start reading at `rows_in_columns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+Table = Iterator[tuple[str, ...]]
+PolicyWord = Annotated[str, typer.Argument(metavar="POLICY", help="File or id of the policy.")]
+
+
+class Listing(StrEnum):
+    """For a person, or for a program."""
+
+    text = "text"
+    json = "json"
+
+
+Format = Annotated[Listing, typer.Option("--format", help="How to print it.")]
+
+
+class Rows(StrEnum):
+    """For a person, or one JSON object a line."""
+
+    text = "text"
+    jsonl = "jsonl"
+
+
+class Page(StrEnum):
+    """A document to read."""
+
+    text = "text"
+    markdown = "markdown"
+    html = "html"
+
+
+class SchemaKind(StrEnum):
+    """Which file a JSON Schema describes."""
+
+    policy = "policy"
+    data_map = "data-map"
+    config = "config"
+
+
+def rows_in_columns(rows: Table) -> list[str]:
+    """Rows of cells as lines, the columns as wide as their widest cell."""
+    cells = list(rows)
+    columns = max((len(row) for row in cells), default=0)
+    widths = [max((len(r[i]) for r in cells if i < len(r)), default=0) for i in range(columns)]
+    return [
+        "  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in cells
+    ]

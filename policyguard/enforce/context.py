@@ -7,7 +7,7 @@ makes a new one that points to its parent. Start reading at `Scope` and `Entered
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
@@ -169,10 +169,27 @@ class ScopedGenerator(Generator[Any, Any, Any]):
         self._step(self._inner.close)
 
 
-async def in_scope(entered: Entered, step: Coroutine[Any, Any, Any]) -> Any:
-    """Await one step in a scope; what was before is back when it ends, also on cancellation."""
-    before = entered.enter()
-    try:
-        return await step
-    finally:
-        _CURRENT.set(before)
+class ScopedSteps:
+    """Awaits each step of one async generator in its scope; between steps the caller has its own.
+
+    What the generator itself enters stays open until its own code leaves it.
+    """
+
+    __slots__ = ("_entered", "_scope")
+
+    def __init__(self, entered: Entered) -> None:
+        self._entered = entered
+        self._scope: Scope | None = None
+
+    async def __call__(self, step: Awaitable[Any]) -> Any:
+        """Await one step; what was before is back when it ends, also on cancellation."""
+        before = _CURRENT.get()
+        if self._scope is None:
+            self._entered.enter()
+        else:
+            _CURRENT.set(self._scope)
+        try:
+            return await step
+        finally:
+            self._scope = _CURRENT.get()
+            _CURRENT.set(before)

@@ -8,11 +8,12 @@ cancellation are those of the bare function. Start reading at `PurposeEntry`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from policyguard.enforce.context import Entered, Scope, ScopedGenerator, in_scope
+from policyguard.enforce.context import Entered, Scope, ScopedGenerator, ScopedSteps
+from policyguard.enforce.generators import wrap_async_generator, wrap_generator
 from policyguard.enforce.site import call_site
 from policyguard.labels.typed import labels_of_annotations
 from policyguard.policy.flow import Form, Label
@@ -51,7 +52,7 @@ class PurposeEntry(Entered):
 
     def _wrap(self, function: Wrapper) -> Wrapper:
         if inspect.isasyncgenfunction(function):
-            return self._async_generator(function)
+            return wrap_async_generator(function, step=lambda: ScopedSteps(self))
         if inspect.isgeneratorfunction(function):
             return self._generator(function)
         if inspect.iscoroutinefunction(function):
@@ -77,32 +78,6 @@ class PurposeEntry(Entered):
 
         return run
 
-    def _async_generator(self, function: Wrapper) -> Wrapper:
-        @wraps(function)
-        async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
-            try:
-                value = await in_scope(self, _step(inner.__anext__()))
-                while True:
-                    try:
-                        sent = yield value
-                    except GeneratorExit:
-                        await in_scope(self, _step(inner.aclose()))
-                        raise
-                    except BaseException as error:  # noqa: BLE001 - handed on to the generator
-                        # Denies: nothing; what the caller throws belongs to the bare generator.
-                        value = await in_scope(self, _step(inner.athrow(error)))
-                    else:
-                        value = await in_scope(self, _step(inner.asend(sent)))
-            except StopAsyncIteration:
-                return
-
-        return run
-
-
-async def _step(awaitable: Any) -> Any:
-    return await awaitable
-
 
 class SourceDecorator:
     """`guard.source(...)`: what the function gives carries a label."""
@@ -125,35 +100,9 @@ class SourceDecorator:
             return value
 
         if inspect.isasyncgenfunction(function):
-
-            @wraps(function)
-            async def run_async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-                async for value in function(*args, **kwargs):
-                    yield remember(value)
-
-            return run_async_generator
+            return wrap_async_generator(function, each=remember)
         if inspect.isgeneratorfunction(function):
-
-            @wraps(function)
-            def run_generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-                inner = function(*args, **kwargs)
-                try:
-                    value = remember(next(inner))
-                    while True:
-                        try:
-                            sent = yield value
-                        except GeneratorExit:
-                            inner.close()
-                            raise
-                        except BaseException as error:  # noqa: BLE001 - handed on to the generator
-                            # Denies: nothing; what is thrown belongs to the bare generator.
-                            value = remember(inner.throw(error))
-                        else:
-                            value = remember(inner.send(sent))
-                except StopIteration as end:
-                    return end.value
-
-            return run_generator
+            return wrap_generator(function, remember)
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
@@ -187,7 +136,10 @@ class SinkDecorator:
 
     def _wrap(self, function: Wrapper) -> Wrapper:
         typed = labels_of_annotations(function)
-        parameters = list(inspect.signature(function).parameters)
+        signature = inspect.signature(function).parameters
+        parameters = list(signature)
+        rest = {p.name for p in signature.values() if p.kind is p.VAR_KEYWORD}
+        of_rest = tuple(label for name in rest for label in typed.get(name, ()))
         # A method's own object doesn't leave; what it holds isn't an argument.
         skip = 1 if parameters[:1] in (["self"], ["cls"]) else 0
         by_position = {i: typed[name] for i, name in enumerate(parameters) if name in typed}
@@ -201,7 +153,8 @@ class SinkDecorator:
                 ]
                 found += self._guard.labels_in(value)
             for name, value in kwargs.items():
-                found += [(label, name, "strong") for label in typed.get(name, ())]
+                labels = typed.get(name, ()) if name in signature else of_rest
+                found += [(label, name, "strong") for label in labels]
                 found += self._guard.labels_in(value)
             if not found and self._guard.current_purpose() is None:
                 found.append((Label(""), "", "strong"))
@@ -209,14 +162,7 @@ class SinkDecorator:
                 self._guard.judge(found, self.recipient, at="call")
 
         if inspect.isasyncgenfunction(function):
-
-            @wraps(function)
-            async def run_async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-                judge(args, kwargs)
-                async for value in function(*args, **kwargs):
-                    yield value
-
-            return run_async_generator
+            return wrap_async_generator(function, before=judge)
         if inspect.isgeneratorfunction(function):
 
             @wraps(function)

@@ -8,7 +8,7 @@ from lumipic.evidence import holds_email, holds_vector
 from lumipic.faces import read_face
 from lumipic.journey import FUNNEL, PIXELS
 from lumipic.pictures import from_png
-from lumipic.watching import span_of
+from lumipic.watching import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -171,8 +171,8 @@ def _told(words: bytes, secrets: Sequence[Secret]) -> Iterator[str]:
 def _exported(event: ReadableLogRecord | None) -> Iterator[str]:
     if event is None:
         yield "no event names the embedding and the pixel"
-    elif span_of(event) != f"{FUNNEL.method} {FUNNEL.path}":
-        yield "the event does not belong to the span of its request"
+    elif request_of(event) != f"{FUNNEL.method} {FUNNEL.path}":
+        yield "the event is not in the trace of its request"
 
 
 def _name(outcome: Outcome) -> str:

@@ -124,12 +124,10 @@ def violations() -> list[ReadableLogRecord]:
     ]
 
 
-def span_of(event: ReadableLogRecord) -> str:
-    """The name of the span that an event belongs to, when it is in the same trace; else ""."""
-    record = event.log_record
+def request_of(event: ReadableLogRecord) -> str:
+    """The request in whose trace an event is: the name of that trace's first span, or ""."""
     for span in _SPANS.get_finished_spans():
-        context = span.context
-        if context and (context.trace_id, context.span_id) == (record.trace_id, record.span_id):
+        if span.context and span.context.trace_id == event.log_record.trace_id and not span.parent:
             return span.name
     return ""
 
@@ -153,8 +151,8 @@ def described(event: ReadableLogRecord) -> list[str]:
     lines = [
         f"event     {record.event_name}",
         f"severity  {record.severity_text}",
-        f"trace     {record.trace_id or 0:032x}",
-        f"span      {record.span_id or 0:016x} ({span_of(event)})",
+        f"trace     {record.trace_id or 0:032x} ({request_of(event)})",
+        f"span      {record.span_id or 0:016x}",
     ]
     given = sorted((record.attributes or {}).items())
     return lines + [f"{name} = {_plain(value)}" for name, value in given]

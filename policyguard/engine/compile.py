@@ -8,7 +8,8 @@ remembered. Start reading at `compile_policy` and `Snapshot.decide`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from typing import Final
 
 from policyguard.engine.atoms import outlived, split
@@ -27,7 +28,8 @@ from policyguard.engine.index import Index
 from policyguard.engine.nearest import nearest_clauses
 from policyguard.policy.digest import policy_digest
 from policyguard.policy.flow import NO_FACTS, Facts, Flow, Form, Reason
-from policyguard.policy.rules import NamedOnly, Policy, Recipient, Retention, Rule
+from policyguard.policy.loader import collector_paused
+from policyguard.policy.rules import NamedOnly, Policy, Recipient, Retention, Rule, Selector
 from policyguard.policy.terms import at_or_below
 
 MEMO_SIZE: Final = 1 << 18
@@ -123,32 +125,36 @@ def compile_policy(policy: Policy, *, memo_size: int = MEMO_SIZE) -> Snapshot:
 
     Cost: O(n).
     """
+    with collector_paused():
+        return Snapshot(_context(policy), memo_size=memo_size)
+
+
+def _context(policy: Policy) -> Context:
     recipients = policy.everyone
     taxonomy = policy.words
     permits = Index(taxonomy.data, taxonomy.purposes, from_below=False)
     forbids = Index(taxonomy.data, taxonomy.purposes, from_below=True)
-    parts = [_rule(rule, recipients) for rule in policy.rules]
+    # Rules name the same recipients over and over: each list of them is resolved once.
+    reached = cache(partial(_reached, recipients))
+    parts = [_rule(rule, recipients, reached) for rule in policy.rules]
     parts += [_retention(kept, recipients) for kept in policy.retention]
     for number, rule in enumerate(parts):
         index = permits if rule.effect == "permit" else forbids
         index.add(number, rule.data, rule.purposes, rule.to.ids, undeclared=rule.to.undeclared)
     changes = policy.purpose_changes
-    return Snapshot(
-        Context(
-            id=policy.id,
-            digest=policy_digest(policy),
-            rules=tuple(parts),
-            permits=permits,
-            forbids=forbids,
-            named_only=_roots(policy.named_only),
-            recipients=recipients,
-            taxonomy=taxonomy,
-            notice=policy.notice,
-            places={rule.id: policy.place(rule.id) for rule in parts},
-            changes=None if changes is None else tuple((c.from_, c.to) for c in changes),
-            nearest=nearest_clauses,
-        ),
-        memo_size=memo_size,
+    return Context(
+        id=policy.id,
+        digest=policy_digest(policy),
+        rules=tuple(parts),
+        permits=permits,
+        forbids=forbids,
+        named_only=_roots(policy.named_only),
+        recipients=recipients,
+        taxonomy=taxonomy,
+        notice=policy.notice,
+        places={rule.id: policy.place(rule.id) for rule in parts},
+        changes=None if changes is None else tuple((c.from_, c.to) for c in changes),
+        nearest=nearest_clauses,
     )
 
 
@@ -160,7 +166,18 @@ def _roots(parts: Iterable[NamedOnly]) -> tuple[tuple[str, tuple[str, ...]], ...
     return tuple((term, tuple(sorted(cites))) for term, cites in sorted(found.items()))
 
 
-def _rule(rule: Rule, recipients: Mapping[str, Recipient]) -> Compiled:
+def _reached(
+    recipients: Mapping[str, Recipient],
+    targets: tuple[str | Selector, ...] | None,
+    *,
+    permit: bool,
+) -> Reach:
+    return reach(targets, recipients, wide=not permit, permit=permit)
+
+
+def _rule(
+    rule: Rule, recipients: Mapping[str, Recipient], reached: Callable[..., Reach]
+) -> Compiled:
     permit = rule.permit is not None
     cover = rule.cover
     return Compiled(
@@ -168,7 +185,7 @@ def _rule(rule: Rule, recipients: Mapping[str, Recipient]) -> Compiled:
         effect="permit" if permit else "forbid",
         data=words(cover.data),
         purposes=words(cover.purposes),
-        to=reach(cover.to, recipients, wide=not permit, permit=permit),
+        to=reached(cover.to, permit=permit),
         ask=ask(cover.form),
         excepts=exceptions(rule.excepts, recipients, permit=permit),
         when=None if rule.when is None else split(rule.when),

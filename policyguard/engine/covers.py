@@ -95,9 +95,9 @@ class Exempt:
         return self.wide and any(at_or_below(word, term) for word in words)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Compiled:
-    """A rule or retention, ready to be decided.
+    """A rule or retention, ready to be decided. Never changed; a frozen class costs double to make.
 
     Attributes:
         id: its id.

@@ -17,7 +17,15 @@ from pydantic import ValidationError
 from policyguard.errors import PolicyError, Problem
 from policyguard.policy import rules as models
 from policyguard.policy.conditions import Age, DataAge, Part
-from policyguard.policy.loader import LIMITS, Document, Limits, printable, read_document, read_text
+from policyguard.policy.loader import (
+    LIMITS,
+    Document,
+    Limits,
+    collector_paused,
+    printable,
+    read_document,
+    read_text,
+)
 from policyguard.policy.problems import keys_of, problems_of
 from policyguard.policy.references import check_references
 from policyguard.policy.rules import Mark, OwnTerms, Policy
@@ -67,8 +75,10 @@ def load_policy(path: str | Path, *, root: Path | None = None, limits: Limits = 
     """
     path = Path(path)
     reader = _Reader(Path(os.path.realpath(root or path.parent)), limits)
-    reader.read(path, str(path), ())
-    return _finish(reader.sources, reader.problems, max_rules=max(MAX_RULES, limits.nodes // 5))
+    with collector_paused():
+        reader.read(path, str(path), ())
+        most = max(MAX_RULES, limits.nodes // 5)
+        return _finish(reader.sources, reader.problems, max_rules=most)
 
 
 def policy_from_text(text: str | bytes, *, name: str = "policy", limits: Limits = LIMITS) -> Policy:

@@ -96,8 +96,9 @@ class When(Part):
     def walk(self) -> Iterator[When]:
         """This condition and all below it. Depth is bounded by the loader's cap."""
         yield self
-        for part in self.inner():
-            yield from part.walk()
+        if self.all is not None or self.any is not None or self.not_ is not None:
+            for part in self.inner():
+                yield from part.walk()
 
     def purposes(self) -> Iterator[str]:
         """The purposes that consent and opt_out name, here and below."""

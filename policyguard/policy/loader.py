@@ -11,10 +11,11 @@ import gc
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import yaml
 from yaml._yaml import CParser  # the C parser, without the composer behind it
@@ -57,6 +58,7 @@ _CONTROL: Final = re.compile(
 )
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _NO_KEY: Final = object()
+_IN_LIST: Final = object()
 
 
 class Document:
@@ -172,11 +174,9 @@ def _parse(data: bytes, document: Document, limits: Limits) -> Document:
     text = _decode(data, document)
     if text is None:
         return document
-    paused = gc.isenabled()
-    # Thousands of short-lived events make the collector most of the cost.
-    gc.disable()
     try:
-        _Builder(document, limits).build(text)
+        with collector_paused():
+            _Builder(document, limits).build(text)
     except _TooMuch as cap:
         # Denies: past a cap nothing of the file is used.
         document.tree = None
@@ -192,10 +192,24 @@ def _parse(data: bytes, document: Document, limits: Limits) -> Document:
         # Denies: as above; this one has no place.
         document.tree = None
         document.problems.append(Problem(document.file, 0, 0, "PG003", "not valid YAML"))
+    return document
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Without the cyclic collector: making many objects that all stay makes it most of the cost."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if paused:
+            if not gc.get_freeze_count():
+                # Straight to the oldest generation: else the next young collection walks them all.
+                # A host that froze objects of its own keeps them frozen.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
-    return document
 
 
 def _decode(data: bytes, document: Document) -> str | None:
@@ -227,103 +241,105 @@ class _TooMuch(Exception):  # noqa: N818 - a signal between two functions of thi
         self.what, self.line, self.col = what, mark.line + 1, mark.column + 1
 
 
+def _plain(value: str) -> str | None:
+    """An unquoted scalar: nothing, a text that other readers take for something else, or text."""
+    if value in _NULL:
+        return None
+    return Ambiguous(value) if value in _AMBIGUOUS or _DATE.fullmatch(value) else value
+
+
 class _Builder:
     """Events to a tree. Iterative: depth is a number here, never a Python frame."""
 
-    __slots__ = ("_document", "_limits", "_problems")
+    __slots__ = ("_document", "_documents", "_limits", "_over", "_problems")
 
     def __init__(self, document: Document, limits: Limits) -> None:
         self._document, self._limits = document, limits
         self._problems = document.problems
+        self._documents, self._over = 0, False
 
-    def build(self, text: str) -> None:
+    def build(self, text: str) -> None:  # noqa: PLR0915 - one loop: a call a node would double its cost
+        """Fill the document. One pass; what is frequent stands first and calls nothing."""
         get: Callable[[], Any] = CParser(text).get_event
-        stack: list[tuple[Any, list[Any], Any]] = []
-        box: Any = []  # the container being filled
-        marks: list[Any] = []
-        root = box
-        key: Any = _NO_KEY
-        nodes, documents = 0, 0
+        scalar_event = yaml.ScalarEvent
+        starts = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+        ends = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
         table = self._document._marks  # noqa: SLF001 - the builder fills the document
-        max_nodes = self._limits.nodes
-        scalar_event, mapping_start, sequence_start = (
-            yaml.ScalarEvent,
-            yaml.MappingStartEvent,
-            yaml.SequenceStartEvent,
-        )
-        while (event := get()) is not None:
+        most, nodes = self._limits.nodes, 0
+        root: list[Any] = []
+        stack: list[tuple[Any, list[Any], Any]] = []
+        # The container being filled, the marks of its parts, the key that waits for its value.
+        box, key = cast("Any", root), cast("Any", _IN_LIST)
+        marks: list[Any] = []
+        while True:
+            event = get()
             kind = type(event)
-            value: Any
             if kind is scalar_event:
-                value = self._scalar(event)
-            elif kind is mapping_start or kind is sequence_start:
+                value = event.value
+                style = event.style
+                if not style:
+                    if not value or value[0] in _AMBIGUOUS_FIRST:
+                        value = _plain(value)
+                elif style == '"' and _CONTROL.search(value):
+                    self._say("PG002", "control characters are not allowed", event)
                 if event.tag is not None or event.anchor is not None:
                     self._refuse_mark(event)
-                value = {} if kind is mapping_start else []
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            elif kind in starts:
+                if event.tag is not None or event.anchor is not None:
+                    self._refuse_mark(event)
+                value = {} if kind is starts[0] else []
+            elif kind in ends:
                 box, marks, key = stack.pop()
                 continue
-            elif kind is yaml.AliasEvent:
-                self._say("PG005", "aliases (`*name`) are not allowed", event, "write it out")
+            elif self._rare(kind, event):
                 value = None
-            elif kind is yaml.DocumentStartEvent:
-                documents += 1
-                if documents > 1:
-                    self._say("PG006", "a second document is not allowed", event, "one file, one")
-                    break
-                continue
-            elif kind is yaml.StreamEndEvent:
+            elif self._over:
                 break
             else:
                 continue
             nodes += 1
-            if nodes > max_nodes:
-                raise _TooMuch(f"more than {max_nodes} nodes", event.start_mark)
-            # Put the value where it belongs.
-            if type(box) is list:
+            mark = event.start_mark
+            if nodes > most:
+                raise _TooMuch(f"more than {most} nodes", mark)
+            if key is _IN_LIST:
                 box.append(value)
-                marks.append(event.start_mark)
+                marks.append(mark)
             elif key is _NO_KEY:
-                key = self._key(value, event, box)
-                marks.append(event.start_mark)
-                if kind is mapping_start or kind is sequence_start:
-                    self._deeper(stack, event)
-                    stack.append((box, marks, key))
-                    box, marks, key = value, [], _NO_KEY
-                continue
+                plain = type(value) is str and value not in box and value != "<<"
+                key = value if plain else self._key(value, event, box)
+                marks.append(mark)
             else:
                 if key is None:
                     marks.pop()  # a refused key: its value is read on, and dropped
                 else:
                     box[key] = value
-                    marks.append(event.start_mark)
+                    marks.append(mark)
                 key = _NO_KEY
-            if kind is mapping_start or kind is sequence_start:
+            if kind is not scalar_event and value is not None:
                 self._deeper(stack, event)
                 stack.append((box, marks, key))
-                box, marks, key = value, [], _NO_KEY
-                table[id(value)] = marks
+                marks = table[id(value)] = []
+                box, key = value, _NO_KEY if kind is starts[0] else _IN_LIST
         self._document.tree = root[0] if root else None
+
+    def _rare(self, kind: type, event: Any) -> bool:
+        """What is neither a scalar nor a container; whether it stands for a value."""
+        if kind is yaml.AliasEvent:
+            self._say("PG005", "aliases (`*name`) are not allowed", event, "write it out")
+            return True
+        if kind is yaml.DocumentStartEvent:
+            self._documents += 1
+            if self._documents > 1:
+                self._say("PG006", "a second document is not allowed", event, "one file, one")
+                self._over = True
+        elif event is None or kind is yaml.StreamEndEvent:
+            self._over = True
+        return False
 
     def _deeper(self, stack: list[Any], event: Any) -> None:
         if len(stack) >= self._limits.depth:
             what = f"nested deeper than {self._limits.depth} levels"
             raise _TooMuch(what, event.start_mark)
-
-    def _scalar(self, event: Any) -> str | None:
-        value: str = event.value
-        if event.tag is not None or event.anchor is not None:
-            self._refuse_mark(event)
-        style = event.style
-        if not style:
-            if not value or value[0] in _AMBIGUOUS_FIRST:
-                if value in _NULL:
-                    return None
-                if value in _AMBIGUOUS or _DATE.fullmatch(value):
-                    return Ambiguous(value)
-        elif style == '"' and _CONTROL.search(value):
-            self._say("PG002", "control characters are not allowed", event)
-        return value
 
     def _key(self, value: Any, event: Any, box: dict[str, Any]) -> str | None:
         """The key, or None if it is refused: then its value is dropped."""

@@ -38,9 +38,10 @@ _CREATED, _REFUSED, _FORBIDDEN, _CONFLICT, _UNREADABLE, _UNKNOWN = 201, 451, 403
 
 
 @pytest.fixture(autouse=True)
-def _no_mode_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration decides here, not the environment of whoever runs the tests."""
-    monkeypatch.delenv("POLICYGUARD_MODE", raising=False)
+    for name in ("POLICYGUARD_MODE", "POLICYGUARD_PURPOSE", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @contextmanager
@@ -239,6 +240,7 @@ def test_what_nobody_said_about_a_person_is_unknown() -> None:
     assert full_years(1990) >= full_years(1991) + 1
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_its_promises_and_fits_the_page() -> None:
     """`policyguard demo` ends with 0, in lines of at most 100 columns."""
     page = io.StringIO()
@@ -249,6 +251,7 @@ def test_the_demo_keeps_its_promises_and_fits_the_page() -> None:
     assert any("PG201 blocked: face embedding" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_demo_fails_when_a_promise_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,9 @@ class _Rules:
         if rule.when is not None and not can_hold(rule.when):
             message = f"rule `{rule.id}` never applies: its condition contradicts itself"
             yield self._say(rule, "PG301", message, "mend the condition or remove the rule")
-        if any(part.shape.inside(taken) for taken in part.excepts):
+        # A forbid also covers what lies above its terms, which its `except` must then take out too.
+        whole = part.shape if rule.permit is not None else part.shape.upward()
+        if any(whole.inside(taken) for taken in part.excepts):
             message = f"rule `{rule.id}` never applies: `except` takes everything out"
             yield self._say(rule, "PG302", message, "narrow the `except` or remove the rule")
         if not part.shape.to:

@@ -57,6 +57,12 @@ class Shape:
             and _ask_inside(self.form, other.form)
         )
 
+    def upward(self) -> Shape:
+        """This with everything above its terms, as a forbid covers it."""
+        data = None if self.data is None else tuple(term.split(".")[0] for term in self.data)
+        purposes = None if self.purposes is None else tuple(p.split(".")[0] for p in self.purposes)
+        return Shape(data, purposes, self.to, self.form)
+
     def touches(self, other: Shape) -> bool:
         """Whether some flow might belong to both."""
         return (

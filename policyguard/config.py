@@ -376,9 +376,10 @@ class Guard(enforce.Guard):
         try:
             for plugin in plugins:
                 found = find_plugin(plugin) if isinstance(plugin, str) else plugin
-                self.add(found)
-                done.append(found.name)
-        except PluginError:
+                if found.name not in self._installed:
+                    self.add(found)
+                    done.append(found.name)
+        except BaseException:
             # Denies: a guard with half of its hooks would look like a whole one.
             if done:
                 self.uninstall(*done)

@@ -40,13 +40,13 @@ def find_plugin(name: str) -> Plugin:
     distribution = point.dist.name if point.dist else "unknown"
     try:
         plugin = point.load()
+        plugin = plugin() if isinstance(plugin, type) else plugin
     except Exception as error:  # noqa: BLE001 - a plugin's import is foreign code
         # Denies: a guard that was told to hook a library doesn't start without it. The error's text
         # is foreign, so only its kind is told.
         kind = type(error).__name__
         because = f"importing it from `{distribution}` failed with {kind}"
         raise PluginError(f"plugin `{name}` can't be loaded", because) from None
-    plugin = plugin() if isinstance(plugin, type) else plugin
     if not isinstance(plugin, Plugin):
         because = f"`{distribution}` gives no object with name, api and install"
         raise PluginError(f"plugin `{name}` is no plugin", because)

@@ -44,9 +44,9 @@ class Plugin:
 
         def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             del cursor
-            name = connection.dialect.name
-            check = guard.sql(statement, dialect=_DIALECTS.get(name, name))
-            context = rest[1]
+            name, (parameters, context, *_) = connection.dialect.name, rest
+            dialect = _DIALECTS.get(name, name)
+            check = guard.sql(statement, dialect=dialect, parameters=parameters)
             if context is not None and check.labelled:
                 setattr(context, _CHECK, check)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from policyguard.enforce.guard import Guard
+from policyguard.enforce.guard import INCOMPLETE, Guard
 from policyguard.inspectors.http import OutgoingRequest, parts, recipients_of, transport_of
 from policyguard.policy.flow import Label
 from policyguard.policy.hosts import canonical_host
@@ -36,14 +36,18 @@ def check_request(guard: Guard, request: OutgoingRequest) -> None:
     found: list[tuple[Label, str, Any]] = [
         (hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)
     ]
-    if not payload.readable or registry.saturated:
+    if registry.saturated:
+        found.append((INCOMPLETE, "", "strong"))
+    elif not payload.readable:
         # What can't be read may hold anything that was seen in this scope.
-        found.append(
-            (Label("", source=payload.why or "too many values to search for"), "", "strong")
-        )
+        found.append((Label("", source=payload.why, evidence="suspected"), "", "strong"))
     if not found:
         return
-    recipients = recipients_of(guard.hosts, request) or (_host(request),)
+    try:
+        recipients = recipients_of(guard.hosts, request) or (_host(request),)
+    except Exception:  # noqa: BLE001 - whatever is wrong with the table, nobody is found in it
+        # Denies: a host that can't be looked up is nobody that was declared.
+        recipients = (_host(request),)
     observed = {"transport": transport_of(request)}
     host = _host(request)
     # Two recipients may claim one host: each is judged, so the stricter verdict counts.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from policyguard.enforce.context import Entered, Scope, current_scope, restore
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
     from policyguard.enforce.sql import Planner, SqlCheck
 
 _LOGGER: Final = logging.getLogger("policyguard")
+# What was labelled here can't all be searched for, so nothing that leaves is known to be clean.
+INCOMPLETE: Final = Label(
+    "", source="a labelled value that can't be searched for", evidence="suspected"
+)
+UNKNOWN_OBJECT: Final = "unknown object"
 
 
 class Guard:
@@ -174,6 +180,7 @@ class Guard:
         """The function, run in the scope that is current now: for threads and executors."""
         scope = current_scope()
 
+        @wraps(function)
         def bound(*args: Any, **kwargs: Any) -> Any:
             before = current_scope()
             restore(scope)
@@ -236,8 +243,8 @@ class Guard:
         names = (data,) if isinstance(data, str) else tuple(data)
         labels = [(self.label(name), "") for name in names]
         found = self.labels_in(value, labels)
-        if not found:
-            found = [(Label(""), "", "strong")]
+        if not any(label.data for label, _, _ in found):
+            found.append((Label(""), "", "strong"))
         return self.judge(found, to, at="call", purpose=purpose)
 
     def labels_in(
@@ -258,12 +265,23 @@ class Guard:
                 (hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)
             ]
             if registry.saturated:
-                found.append((Label("", evidence="suspected"), "", "weak"))
+                found.append((INCOMPLETE, "", "strong"))
+            elif not payload.readable:
+                # An object that isn't data, such as a client, is shown; data that nobody can read
+                # to the end may hold anything that was seen.
+                strength = "weak" if payload.why == UNKNOWN_OBJECT else "strong"
+                label = Label("", source=payload.why, evidence="suspected")
+                found.append((label, "", strength))
         return found
 
     def remember(self, value: object, *labels: Label) -> None:
-        """From now on the value carries these labels in the current scope."""
-        self.registry.remember(value, labels)
+        """From now on the value carries these labels in the current scope.
+
+        A value that can't be looked into, or one too many, makes what leaves the scope cannot-tell.
+        """
+        registry = self.registry
+        if not registry.remember(value, labels):
+            registry.saturated = True
 
     @property
     def registry(self) -> Registry:
@@ -278,11 +296,11 @@ class Guard:
 
     # What integrations ask.
 
-    def sql(self, text: str, *, dialect: str) -> SqlCheck:
+    def sql(self, text: str, *, dialect: str, parameters: object = None) -> SqlCheck:
         """Judge a statement before it runs; see `policyguard.enforce.sql`."""
         from policyguard.enforce.sql import check_sql  # noqa: PLC0415 - SQL is loaded when first used
 
-        return check_sql(self, text, dialect)
+        return check_sql(self, text, dialect, parameters)
 
     def egress(self, request: OutgoingRequest) -> None:
         """Search an outgoing request and judge what is found; see `policyguard.enforce.egress`."""
@@ -333,7 +351,7 @@ class Guard:
     def _decide(
         self, label: Label, purpose: str | None, recipient: str, facts: Facts, scope: Scope | None
     ) -> Decision:
-        if scope is not None and scope.change_denied and purpose == scope.purpose:
+        if scope is not None and self._change_denied(scope, purpose):
             flow = Flow(label.data, label.form, purpose, recipient)
             return self.snapshot.deny(flow, "purpose_change").along(scope.path)
         decision = self.snapshot.decide(label.data, label.form, purpose, recipient, facts)
@@ -343,6 +361,12 @@ class Guard:
         if not decision.allowed and scope is not None and len(scope.path) > 1:
             return decision.along(scope.path)
         return decision
+
+    def _change_denied(self, scope: Scope, purpose: str | None) -> bool:
+        """Whether the scope's purpose may not become this one; a call may name its own."""
+        if scope.change_denied or purpose is None or scope.purpose is None:
+            return scope.change_denied
+        return not self.snapshot.change_allowed(scope.purpose, purpose)
 
     def settle(self, judged: Sequence[Judged], facts: Facts, *, at: At, host: str = "") -> None:
         """Count, report and, in mode block, raise.
@@ -409,7 +433,8 @@ class Guard:
             # Denies: nothing, and allows nothing: the verdict stands whatever a reporter does. Its
             # error may quote data, so only its kind is told.
             kind = type(reporter).__name__
-            _LOGGER.error("PG602 reporter %s failed; the verdict stands", kind)  # noqa: TRY400 - the trace may hold data
+            with suppress(Exception):  # the logging that failed may be the application's own
+                _LOGGER.error("PG602 reporter %s failed; the verdict stands", kind)  # noqa: TRY400 - the trace may hold data
 
     # Words that code may name.
 
@@ -451,11 +476,29 @@ class Guard:
             if plugin.api != 1:
                 what = f"plugin `{plugin.name}` speaks version {plugin.api} of the interface"
                 raise PluginError(what, "this policyguard speaks version 1")
-            self._installed[plugin.name] = plugin.install(self)
+            try:
+                self._installed[plugin.name] = plugin.install(self)
+            except PluginError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a plugin's code and its library are foreign
+                # Denies: the start. The error's text is foreign, so only its kind is told.
+                what = f"plugin `{plugin.name}` can't be installed"
+                raise PluginError(what, f"it failed with {type(error).__name__}") from None
 
     def uninstall(self, *names: str) -> None:
-        """Undo integrations, all of them if none is named; in reverse order."""
+        """Undo integrations, all of them if none is named; in reverse order.
+
+        Raises:
+            PluginError: some couldn't be undone; all others are.
+        """
+        failed = []
         for name in reversed(names or tuple(self._installed)):
             undo = self._installed.pop(name, None)
-            if undo is not None:
-                undo()
+            try:
+                if undo is not None:
+                    undo()
+            except Exception:  # noqa: BLE001 - a plugin's code is foreign
+                # Denies nothing: the hook may still stand, which is the strict side.
+                failed.append(name)
+        if failed:
+            raise PluginError(f"plugin `{failed[0]}` can't be undone")

@@ -6,6 +6,7 @@ Layer: enforce. Consulted for denied flows only. Start reading at `Modes.of`.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -24,6 +25,7 @@ STRICTNESS: Final[tuple[Mode, ...]] = ("off", "flag", "redact", "block")
 _SWITCH_SECONDS: Final = 0.5
 _HUNDRED: Final = 100
 _LARGEST_SWITCH: Final = 64
+_READ_AT_ONCE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ class Enforcement:
         """Whether the entry is in force for this scope today."""
         if self.start is not None and today < self.start:
             return False
-        return self.percent >= _HUNDRED or (scope.id if scope else 0) % _HUNDRED < self.percent
+        if self.percent >= _HUNDRED or scope is None:
+            # Outside any scope nothing is a share of anything: only what blocks applies.
+            return self.percent >= _HUNDRED or (self.mode == "block" and self.percent > 0)
+        return scope.id % _HUNDRED < self.percent
 
 
 class Switch:
@@ -101,14 +106,20 @@ class Switch:
 
     def _read(self) -> Mode | None:
         try:
-            with self.path.open("rb") as file:
-                word = file.read(_LARGEST_SWITCH).decode("utf-8", "replace").strip()
+            # Without waiting: a pipe in the file's place must not hold up the application.
+            number = os.open(self.path, _READ_AT_ONCE)
+            try:
+                plain = stat.S_ISREG(os.fstat(number).st_mode)
+                data = os.read(number, _LARGEST_SWITCH) if plain else b""
+            finally:
+                os.close(number)
         except FileNotFoundError:
             # Denies: nothing by itself; without a file the configuration stands.
             return None
-        except OSError:
+        except (OSError, ValueError):
             # Denies: a switch that can't be read can't relax anything.
             return "block"
+        word = data.decode("utf-8", "replace").strip()
         return next((mode for mode in STRICTNESS if mode == word), "block")
 
 
@@ -156,7 +167,12 @@ class Modes:
         switched = self.switch.mode() if self.switch is not None else None
         if switched is not None:
             return switched
-        today, route = self.today(), scope.route if scope else ""
+        route = scope.route if scope else ""
+        try:
+            today = self.today()
+        except Exception:  # noqa: BLE001 - a clock is the system's or the application's
+            # Denies: without a day no entry is known to be in force.
+            return "block"
         for entry in self.entries:
             if entry.applies(today, scope) and entry.match.fits(snapshot, decision, at, route):
                 return entry.mode

@@ -46,7 +46,11 @@ def _shown(file: str) -> str:
     if file.startswith("<"):
         return ""
     real = os.path.realpath(file)
-    here = os.path.realpath(os.curdir) + os.sep
+    try:
+        here = os.path.realpath(os.curdir) + os.sep
+    except OSError:
+        # Denies nothing: the working folder is gone, so the path is shown by its last parts.
+        here = os.sep + os.sep
     if real.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in real:
         return ""
     return real.removeprefix(here) if real.startswith(here) else "/".join(Path(real).parts[-2:])

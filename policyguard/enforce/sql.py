@@ -15,6 +15,7 @@ from policyguard.enforce.context import Scope, current_scope
 from policyguard.enforce.guard import Guard
 from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
+from policyguard.errors import PolicyGuardError
 from policyguard.inspectors.sql import Catalog, Output, Source, Statement, inspect
 from policyguard.policy.datamap import DataMap
 from policyguard.policy.flow import RAW, Facts, Flow, Label, close_form
@@ -28,6 +29,8 @@ _FORM_OF: Final = {
 }
 # What an unresolved statement may give: any data, so any label, so none that can be named.
 ANYTHING: Final = Label("", source="a statement that can't be resolved", evidence="suspected")
+# Who gets what a statement sends that was not even read: nobody that a policy could declare.
+UNREADABLE: Final = "unreadable-statement"
 Labels = tuple[Label, ...]
 
 
@@ -108,7 +111,17 @@ class Planner:
                     tuple(label for source in output.sources for label in self._via(source))
                     for output in statement.outputs
                 )
+        if unresolved:
+            leaves += self._named_recipients(text)
         return Plan(tuple(reads.values()), tuple(leaves), outputs, unresolved, names)
+
+    def _named_recipients(self, text: str) -> Iterator[tuple[str, Labels]]:
+        """Recipients whose tables a text mentions: what can't be resolved may write to them."""
+        plain = text.casefold()
+        for name, table in self.data_map.model.tables.items():
+            pieces = name.rpartition(".")[2].casefold().split("*")
+            if table.recipient is not None and all(piece in plain for piece in pieces):
+                yield table.recipient, ()
 
     def _labels(self, column: str) -> Labels:
         table, _, name = column.rpartition(".")
@@ -152,13 +165,14 @@ def planner_of(guard: Guard) -> Planner | None:
     return found
 
 
-def check_sql(guard: Guard, text: str, dialect: str) -> SqlCheck:
+def check_sql(guard: Guard, text: str, dialect: str, parameters: object = None) -> SqlCheck:
     """Judge a statement and say what its rows carry.
 
     Args:
         guard: whose policy and data map count.
         text: the SQL text as it will run.
         dialect: of the database; required.
+        parameters: bound values, searched where the statement writes to a recipient.
 
     Returns:
         Labels of the output columns.
@@ -171,21 +185,38 @@ def check_sql(guard: Guard, text: str, dialect: str) -> SqlCheck:
     planner = planner_of(guard)
     if planner is None:
         return NOTHING
-    plan: Plan = planner.plan(text, dialect)
+    plan = _plan_of(planner, text, dialect)
     if plan.quiet:
         return NOTHING
     scope = current_scope()
     facts = scope.facts if scope else Facts()
     _judge_reads(guard, plan, scope, facts)
     for recipient, labels in plan.leaves:
-        if labels:
-            found = [(label, "", "strong") for label in labels]
+        found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in labels]
+        found += guard.labels_in({"statement": text, "parameters": parameters})
+        if found:
             guard.judge(found, recipient, at="sql")
+        if plan.unresolved:
+            _cannot_tell(guard, plan.unresolved, recipient, facts)
     read_at = call_site()
     outputs = tuple(
         tuple(replace(label, at=read_at) for label in column) for column in plan.outputs
     )
     return SqlCheck(outputs, plan.names, unresolved=bool(plan.unresolved))
+
+
+def _plan_of(planner: Planner, text: str, dialect: str) -> Plan:
+    try:
+        found: Plan = planner.plan(text, dialect)
+    except PolicyGuardError as error:
+        # Denies: in a dialect that nobody knows a text may say anything. The sentence is our own.
+        why = error.what
+    except Exception:  # noqa: BLE001 - memory, recursion: whatever broke, the text was not read
+        # Denies: as above. Not remembered: the next try may have more room.
+        why = "a statement that can't be inspected"
+    else:
+        return found
+    return Plan(unresolved=why, leaves=((UNREADABLE, ()),))
 
 
 def _judge_reads(guard: Guard, plan: Plan, scope: Scope | None, facts: Facts) -> None:
@@ -194,7 +225,11 @@ def _judge_reads(guard: Guard, plan: Plan, scope: Scope | None, facts: Facts) ->
     if found:
         guard.judge(found, reader, at="sql")
     if plan.unresolved:
-        label = Label("", source=plan.unresolved, evidence="suspected")
-        flow = Flow("", RAW, guard.current_purpose(), reader)
-        decision = guard.snapshot.deny(flow, "cannot_tell")
-        guard.settle([Judged(decision, label)], facts, at="sql")
+        _cannot_tell(guard, plan.unresolved, reader, facts)
+
+
+def _cannot_tell(guard: Guard, why: str, recipient: str, facts: Facts) -> None:
+    """Deny what can't be told to flow to a recipient, in the mode that applies."""
+    flow = Flow("", RAW, guard.current_purpose(), recipient)
+    decision = guard.snapshot.deny(flow, "cannot_tell")
+    guard.settle([Judged(decision, replace(ANYTHING, source=why))], facts, at="sql")

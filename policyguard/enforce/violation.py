@@ -82,7 +82,9 @@ def fingerprint(decision: Decision, at: str, source: str, sent_at: str) -> str:
     """The same for the same flow at the same place; holds names only."""
     flow = decision.flow
     parts = (flow.data, *sorted(flow.form), flow.purpose or "", flow.recipient, at, source, sent_at)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_FINGERPRINT]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[
+        :_FINGERPRINT
+    ]
 
 
 def build(

@@ -66,7 +66,7 @@ def main(out: TextIO | None = None, configuration: Path = CONFIGURATION) -> int:
     said |= {"\n".join(described(record)) for record in events}
     page.heading("6. The promises")
     promised = promises.check(outcomes, stage.world.arrivals, said, event)
-    promised["with the guard off the embedding does arrive, so this search can find it"] = [
+    promised["with the guard off embedding and address do arrive, so this search finds them"] = [
         *promises.leaks(unguarded(configuration))
     ]
     return _judge(page, promised)

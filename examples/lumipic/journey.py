@@ -99,6 +99,7 @@ VIEW: Final = Step(
 CONVERSION: Final = Step("conversion", "POST", "/conversions", None, "passes", (_FACEBOOK, _X))
 AUDIENCE: Final = Step("ads audience", "POST", "/ads/audience", None, "passes", (_FACEBOOK,))
 NO_AUDIENCE: Final = Step("ads audience", "POST", "/ads/audience", None, "stopped")
+MATCHING: Final = Step("user matching (new)", "POST", "/ads/matching", None, "stopped")
 FUNNEL: Final = Step(
     "funnel event (new)", "POST", "/ads/funnel", {"image_id": "{photo}"}, "stopped"
 )
@@ -135,7 +136,7 @@ def visits() -> tuple[Visit, ...]:
     )
     young = Step("upload a photo", "POST", "/photos", PHOTO, "stopped")
     return (
-        visit("EU, agreed to ads", amelie, *HONEST, AUDIENCE, FUNNEL),
+        visit("EU, agreed to ads", amelie, *HONEST, AUDIENCE, MATCHING, FUNNEL),
         visit("EU, refused ads", bruno, *HONEST, NO_AUDIENCE),
         visit("EU, never asked", clara, *HONEST, NO_AUDIENCE),
         visit("California, opted out", dana, *HONEST, NO_AUDIENCE),

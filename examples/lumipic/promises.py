@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lumipic.evidence import holds_email, holds_vector
 from lumipic.faces import read_face
-from lumipic.journey import FUNNEL, PIXELS
+from lumipic.journey import FUNNEL, MATCHING, PIXELS
 from lumipic.pictures import from_png
 from lumipic.watching import request_of
 
@@ -68,12 +68,14 @@ def check(
 
 
 def leaks(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """What speaks against a leak of the funnel event where nobody stops it."""
+    """What speaks against a leak of the new features where nobody stops them."""
     for outcome in outcomes:
-        if outcome.step is FUNNEL:
-            embedding = embedding_of(outcome.visitor)
-            if not any(holds_vector(arrival.wire, embedding) for arrival in outcome.arrived):
-                yield f"{_name(outcome)}: no embedding arrived"
+        visitor, wires = outcome.visitor, [arrival.wire for arrival in outcome.arrived]
+        embedding = embedding_of(visitor) if outcome.step is FUNNEL else []
+        if embedding and not any(holds_vector(wire, embedding) for wire in wires):
+            yield f"{_name(outcome)}: no embedding arrived"
+        if outcome.step is MATCHING and not any(holds_email(wire, visitor.email) for wire in wires):
+            yield f"{_name(outcome)}: no address arrived"
 
 
 def headline(outcomes: Iterable[Outcome]) -> Sighting | None:

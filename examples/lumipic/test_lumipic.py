@@ -101,6 +101,7 @@ ANSWERS = {
     "a page view goes to the analytics service":        ("Bruno: page view", [ANALYTICS]),
     "a conversion goes to both pixels, consent or not": ("Bruno: conversion", [FACEBOOK, X]),
     "nothing of somebody under 21 is kept":             ("Gus: upload a photo", []),
+    "not even a hash of the address goes to a pixel":   ("Amelie: user matching (new)", []),
     "the embedding does not leave with a consent":      ("Amelie: funnel event (new)", []),
     "the embedding does not leave in California":       ("Eli: funnel event (new)", []),
 }
@@ -164,14 +165,15 @@ def test_a_refused_photo_of_a_minor_is_not_even_stored() -> None:
     assert rows == 0
 
 
-def test_without_the_guard_the_embedding_reaches_the_pixel() -> None:
+def test_without_the_guard_embedding_and_address_reach_the_pixel() -> None:
     """The outside world does record a leak when nobody stops it."""
     with lumipic(mode="off") as (stage, watch):
-        *_, leak = walk(stage, AMELIE, watch)
-    (arrival,) = leak.arrived
-    assert leak.step is FUNNEL
-    assert arrival.host == FACEBOOK
-    assert holds_vector(arrival.wire, embedding_of(AMELIE.visitor))
+        *_, matching, funnel = walk(stage, AMELIE, watch)
+    (address,), (embedding,) = matching.arrived, funnel.arrived
+    assert funnel.step is FUNNEL
+    assert address.host == embedding.host == FACEBOOK
+    assert holds_email(address.wire, AMELIE.visitor.email)
+    assert holds_vector(embedding.wire, embedding_of(AMELIE.visitor))
 
 
 def test_a_permit_for_the_embedding_lets_it_through(tmp_path: Path) -> None:

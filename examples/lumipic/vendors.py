@@ -54,21 +54,19 @@ class Vendors:
             json={"client_id": client_id, "events": [{"name": name, "params": params}]},
         )
 
-    def send_event(self, name: str, properties: dict[str, Any]) -> None:
+    def send_event(
+        self, name: str, properties: dict[str, Any], user: dict[str, Any] | None = None
+    ) -> None:
         """Send an event to the Facebook pixel (conversions API)."""
-        self._post(
-            f"{FACEBOOK}/v21.0/700100200300/events",
-            json={
-                "data": [
-                    {
-                        "event_name": name,
-                        "event_time": int(self.clock()),
-                        "action_source": "website",
-                        "custom_data": properties,
-                    }
-                ]
-            },
-        )
+        event = {
+            "event_name": name,
+            "event_time": int(self.clock()),
+            "action_source": "website",
+            "custom_data": properties,
+        }
+        if user:
+            event["user_data"] = user
+        self._post(f"{FACEBOOK}/v21.0/700100200300/events", json={"data": [event]})
 
     def send_interaction(self, event_id: str, page: str) -> None:
         """Send an event to the X pixel (conversion API)."""

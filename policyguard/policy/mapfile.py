@@ -6,10 +6,16 @@ answers questions about what was read. Start reading at `DataMapFile`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from policyguard.policy.conditions import Part
 from policyguard.policy.flow import RAW, close_form
@@ -38,6 +44,20 @@ Name = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME}),
 ]
 """A table, column or key; `*` stands for any characters and `?` for one."""
+
+
+_Part = TypeVar("_Part")
+
+
+def _refuse_same(names: dict[str, _Part]) -> dict[str, _Part]:
+    """Names count without their case, so two spellings of one are a mistake."""
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            message = f"`{name}` is written twice, in different case"
+            raise refuse("PG132", message, "merge them", at=name)
+        seen.add(name.casefold())
+    return names
 
 
 class FieldLabel(Part):
@@ -122,7 +142,9 @@ class Table(Part):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    columns: dict[Name, Column] = Field(default_factory=dict)
+    columns: Annotated[dict[Name, Column], AfterValidator(_refuse_same)] = Field(
+        default_factory=dict
+    )
     clock: dict[Id, Name] = Field(
         default_factory=dict,
         description="clock of a retention (`since`) to the column that holds it",
@@ -136,33 +158,16 @@ class Table(Part):
             raise refuse("PG103", "`recipient` is empty", hint, at="recipient")
         if not self.model_fields_set:
             raise refuse("PG130", "the table says nothing", "give it `columns` or a `recipient`")
-        _refuse_same(self.columns)
         return self
 
 
 class DataMapFile(Part):
     """What tables, columns and payload fields hold. Owned by the people who know the data."""
 
-    tables: dict[Name, Table] = Field(default_factory=dict)
+    tables: Annotated[dict[Name, Table], AfterValidator(_refuse_same)] = Field(default_factory=dict)
     derived: Literal["inherit"] = Field(
         "inherit", description="views and copies carry the labels of what they are made of"
     )
-    fields: dict[Name, FieldValue] = Field(
+    fields: Annotated[dict[Name, FieldValue], AfterValidator(_refuse_same)] = Field(
         default_factory=dict, description="keys of payloads and models, wherever they occur"
     )
-
-    @model_validator(mode="after")
-    def _means_something(self) -> Self:
-        _refuse_same(self.tables)
-        _refuse_same(self.fields)
-        return self
-
-
-def _refuse_same(names: Mapping[str, object]) -> None:
-    """Names count without their case, so two spellings of one are a mistake."""
-    seen: set[str] = set()
-    for name in names:
-        if name.casefold() in seen:
-            message = f"`{name}` is written twice, in different case"
-            raise refuse("PG132", message, "merge them", at=name)
-        seen.add(name.casefold())

@@ -14,6 +14,7 @@ Start reading at `Plugin.install`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -40,47 +41,63 @@ class Plugin:
         Raises:
             PluginError: this version of httpx has no place to hook.
         """
-        missing = [c for c in (httpx.Client, httpx.AsyncClient) if not hasattr(c, _HOOKED)]
+        missing = [c for c in PATCHES if not hasattr(c, _HOOKED)]
         if missing:
             what = f"httpx {httpx.__version__} can't be hooked"
             raise PluginError(what, "policyguard-httpx supports httpx >= 0.27, < 1")
-        before: dict[Any, Any] = {
-            client: getattr(client, _HOOKED) for client in (httpx.Client, httpx.AsyncClient)
-        }
-        patches: dict[Any, Any] = {
-            httpx.Client: _sync(guard, before[httpx.Client]),
-            httpx.AsyncClient: _async(guard, before[httpx.AsyncClient]),
-        }
-        for client, patch in patches.items():
-            setattr(client, _HOOKED, patch)
+        with _lock:
+            if not _guards:
+                for client, patch in PATCHES.items():
+                    _before[client] = getattr(client, _HOOKED)
+                    setattr(client, _HOOKED, patch(_before[client]))
+            _guards.append(guard)
 
         def undo() -> None:
-            for client, original in before.items():
-                if getattr(client, _HOOKED) is patches[client]:
-                    setattr(client, _HOOKED, original)
+            with _lock:
+                if guard in _guards:
+                    _guards.remove(guard)
+                if not _guards:
+                    for client in tuple(_before):
+                        setattr(client, _HOOKED, _before.pop(client))
 
         return undo
 
 
-def _sync(guard: Guard, send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+# Hooks are process-wide, so what stands behind them is too: the classes are hooked once, for all
+# guards that are installed, in whatever order these leave again.
+_lock: Final = Lock()
+_guards: Final[list[Guard]] = []
+_before: Final[dict[Any, Any]] = {}
+
+
+def _sync(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     def send_checked(client: httpx.Client, request: httpx.Request) -> httpx.Response:
         if _readable(request):
             request.read()
-        guard.egress(_outgoing(request))
+        _judge(request)
         return send(client, request)
 
     return send_checked
 
 
-def _async(guard: Guard, send: Callable[..., Any]) -> Callable[..., Any]:
+def _async(send: Callable[..., Any]) -> Callable[..., Any]:
     async def send_checked(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         if _readable(request):
             await request.aread()
-        guard.egress(_outgoing(request))
+        _judge(request)
         response: httpx.Response = await send(client, request)
         return response
 
     return send_checked
+
+
+PATCHES: Final[dict[Any, Callable[..., Any]]] = {httpx.Client: _sync, httpx.AsyncClient: _async}
+
+
+def _judge(request: httpx.Request) -> None:
+    outgoing = _outgoing(request)
+    for guard in tuple(_guards):
+        guard.egress(outgoing)
 
 
 def _readable(request: httpx.Request) -> bool:

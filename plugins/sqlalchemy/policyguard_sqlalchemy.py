@@ -47,15 +47,20 @@ class Plugin:
             name, (parameters, context, *_) = connection.dialect.name, rest
             dialect = _DIALECTS.get(name, name)
             check = guard.sql(statement, dialect=dialect, parameters=parameters)
-            if context is not None and check.labelled:
-                setattr(context, _CHECK, check)
+            if context is not None:
+                setattr(context, _CHECK, check if check.labelled else None)
 
         def after(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             del connection, statement
-            context = rest[1]
+            _, context, many = rest
             check = getattr(context, _CHECK, None)
-            if check is not None and context.cursor is cursor:
-                context.cursor = LabellingCursor(guard, cursor, check)
+            if check is None:
+                return
+            labelling = LabellingCursor(guard, cursor, check)
+            if many:
+                _label_returned(context, labelling)
+            elif context.cursor is cursor:
+                context.cursor = labelling
 
         event.listen(Engine, "before_cursor_execute", before)
         event.listen(Engine, "after_cursor_execute", after)
@@ -107,6 +112,11 @@ class LabellingCursor:
         self._remember(rows)
         return rows
 
+    def remembered(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """The rows, remembered."""
+        self._remember(rows)
+        return rows
+
     def _remember(self, rows: Sequence[Any]) -> None:
         remember = self._guard.remember
         for row in rows:
@@ -115,6 +125,13 @@ class LabellingCursor:
                     remember(_opened(value), *_ANYTHING)
             for position, labels in self._columns:
                 remember(_opened(row[position]), *labels)
+
+
+def _label_returned(context: Any, labelling: LabellingCursor) -> None:
+    """Remember what an INSERT of many rows returns: SQLAlchemy fetches it batch by batch."""
+    fetch = getattr(type(context), "fetchall_for_returning", None)
+    if fetch is not None:
+        context.fetchall_for_returning = lambda cursor: labelling.remembered(fetch(context, cursor))
 
 
 def _opened(value: Any) -> Any:

@@ -92,7 +92,8 @@ def with_commons(walk: Walk, node: exp.Expr, env: Env) -> Env:
                 relation = walk.change(common.this, inner)
         if found.writes:
             walk.found.add(found)
-        inner.commons[name] = Common(relation.renamed(names) if names else relation, found)
+        named = relation.renamed(names) if names else relation
+        inner.commons[name] = Common(named, found, level=len(walk.around))
     return inner
 
 
@@ -100,11 +101,13 @@ def _recursive(
     walk: Walk, node: exp.SetOperation, name: str, names: list[str], env: Env
 ) -> Relation:
     """A recursive CTE: repeated with what the last round found, until nothing is added."""
-    start: exp.Expr = node.this
-    while isinstance(start, exp.SetOperation):
-        start = start.this
+    start: exp.Expr = node
     inner = Env(outer=env)
-    relation = walk.query(start, None, inner)
+    below = inner
+    while isinstance(start, exp.SetOperation):
+        below = with_commons(walk, start, below)
+        start = start.this
+    relation = walk.query(start, None, below)
     for _ in range(_ROUNDS):
         named = relation.renamed(names) if names else relation
         inner.commons[name] = Common(named, Found())

@@ -30,8 +30,7 @@ def table_relation(walk: Walk, node: exp.Table, env: Env) -> tuple[Relation, tup
     if len(path) == 1:
         common = env.find(path[0])
         if common is not None:
-            walk.found.add(common.found)
-            return common.relation, path
+            return walk.name(common), path
         if env.resembles(path[0]) and not walk.catalog.find(path):
             raise unnamed(node.this, "table")
     made = find_made(walk, path)

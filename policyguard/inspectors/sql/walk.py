@@ -48,10 +48,15 @@ class Found:
 
 @dataclass(slots=True)
 class Common:
-    """A CTE: its relation, and what evaluating it touches, which counts once it is named."""
+    """A CTE: its relation, and what evaluating it touches, which counts once it is named.
+
+    Attributes:
+        level: how many CTEs were being evaluated around its WITH.
+    """
 
     relation: Relation
     found: Found
+    level: int = 0
 
 
 @dataclass(slots=True)
@@ -104,6 +109,8 @@ class Walk:
         query: relation of a query; set there too.
         change: relation returned by a data-changing statement inside WITH.
         made: relations that earlier statements of the text made.
+        views: names of the views that are being expanded.
+        around: what was found outside of the CTEs that are being evaluated.
         claimed: ids of the name nodes that were understood.
     """
 
@@ -117,6 +124,7 @@ class Walk:
     found: Found = field(default_factory=Found)
     claimed: set[int] = field(default_factory=set)
     views: list[str] = field(default_factory=list)
+    around: list[Found] = field(default_factory=list)
 
     def fold(self, node: exp.Expr | str) -> str:
         """The folded name of an identifier, which is thereby understood."""
@@ -148,10 +156,19 @@ class Walk:
     def apart(self) -> Iterator[Found]:
         """Collect what is touched inside separately."""
         outer, self.found = self.found, Found()
+        self.around.append(outer)
         try:
             yield self.found
         finally:
-            self.found = outer
+            self.found = self.around.pop()
+
+    def name(self, common: Common) -> Relation:
+        """The relation of a CTE, which is read from now on: also where only a CTE names it."""
+        self.found.add(common.found)
+        for outer in self.around[common.level :]:
+            outer.reads |= common.found.reads
+            outer.tables |= common.found.tables
+        return common.relation
 
 
 def only(node: exp.Expr, *known: str) -> None:

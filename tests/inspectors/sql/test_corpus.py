@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.inspectors.sql.shared import CATALOG, FIXTURES, flowing
 
 from policyguard.inspectors.sql import inspect
+from tests.inspectors.sql.shared import CATALOG, FIXTURES, flowing
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line) for line in (FIXTURES / "corpus.jsonl").read_text().splitlines()

@@ -157,9 +157,7 @@ class OtelReporter:
             names.SERVER_ADDRESS: record.host[:_LONGEST],
             names.CODE_FILE: file,
             names.SECURITY_RULE_NAME: rule,
-            names.SECURITY_RULE_CATEGORY: decision.reason,
             names.SECURITY_RULESET: record.policy,
-            names.SECURITY_RULE_VERSION: decision.digest,
         }
         known = {name: value for name, value in found.items() if value not in ("", [])}
         if line.isdecimal():
@@ -222,7 +220,7 @@ class OtelReporter:
 
 
 def _fields(record: Record) -> list[str]:
-    """What was read and where it stood; a source that is a phrase (`too many values`) is neither."""
+    """What was read and where it stood; a source that is a phrase (`binary body`) is neither."""
     return [name for name in (record.source, record.where) if name and " " not in name]
 
 

@@ -82,9 +82,7 @@ def test_a_violation_is_an_event_with_exactly_the_documented_attributes(watched:
         "policyguard.recipient.category": "ad_pixel",
         "policyguard.choke_point": "call",
         "security_rule.name": "no-addresses-for-ads",
-        "security_rule.category": "forbidden",
         "security_rule.ruleset.name": "shop",
-        "security_rule.version": guard.snapshot.digest,
     }
 
 

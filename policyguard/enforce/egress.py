@@ -6,6 +6,7 @@ will send it, once for each redirect hop. Start reading at `check_request`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from policyguard.enforce.guard import INCOMPLETE, Guard
@@ -33,9 +34,12 @@ def check_request(guard: Guard, request: OutgoingRequest) -> None:
     if not len(registry) and not registry.saturated:
         return
     payload = parts(request)
-    found: list[tuple[Label, str, Any]] = [
-        (hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)
-    ]
+    found: list[tuple[Label, str, Any]] = []
+    if not payload.readable and request.body and (whole := registry.exactly(request.body)):
+        # A body that is one remembered value, such as a picture, is known without being read.
+        found += [(label, "body", "strong") for label in whole]
+        payload = parts(replace(request, body=None, streaming=False))
+    found += [(hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)]
     if registry.saturated:
         found.append((INCOMPLETE, "", "strong"))
     elif not payload.readable:

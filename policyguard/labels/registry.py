@@ -142,6 +142,11 @@ class Registry:
             Found(label, where, "strong" if strong else "weak") for label, where, strong in hits
         )
 
+    def exactly(self, data: bytes) -> tuple[Label, ...]:
+        """The labels of bytes that were remembered as a whole, such as a picture; none if not."""
+        marks = self._index.leaves.get(_digest(self._key, b"b" + data), ())
+        return tuple(label for mark in marks for label in mark.labels)
+
     def clear(self) -> None:
         """Forget everything; a search under way ends on what it started with."""
         with self._lock:

@@ -485,3 +485,13 @@ def test_numpy_arrays_and_rows() -> None:
         assert strengths(made, tuple(gaussian(2))) == ["strong"]
     assert strengths(registry(numpy.float64(0.123456789012)), 0.123456789012) == ["strong"]
     assert Registry().remember(numpy.array([object()], dtype=object), FACE) is False
+
+
+def test_bytes_that_were_remembered_whole_are_known_whole() -> None:
+    """A picture is known by all its bytes; a part of it, or more than it, isn't that picture."""
+    registry = Registry()
+    picture = bytes(range(256)) * 40
+    registry.remember(picture, (Label("user.content.source_image"),))
+    assert [label.data for label in registry.exactly(picture)] == ["user.content.source_image"]
+    assert registry.exactly(picture[:-1]) == ()
+    assert registry.exactly(picture + b"\0") == ()

@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,17 @@ ReasonName = Literal[
     "unknown_facts",
 ]
 ModeName = Literal["block", "flag", "off"]
+_WANTED: Final = (
+    ("string", "text in quotes"),
+    ("bool", "true or false"),
+    ("int", "a whole number"),
+    ("greater_than", "0 to 100"),
+    ("less_than", "0 to 100"),
+    ("date", "a day such as 2027-01-15"),
+    ("tuple", "a list in brackets"),
+    ("dict", "a table"),
+    ("model", "a table"),
+)
 _AT_PLACE: Final = re.compile(r"at line (\d+), column (\d+)")
 
 
@@ -107,8 +118,8 @@ class Loaded:
             if settings.data_map is not None
             else None
         )
-        self.routes = self._routes()
         problems = list(self._unknown_words())
+        self.routes = Routes(self._routes(problems))
         if problems:
             raise ConfigError(problems)
 
@@ -121,24 +132,19 @@ class Loaded:
             # Denies nothing: a file outside the working folder keeps its full path.
             return path
 
-    def problem(self, code: str, message: str, key: str, hint: str = "") -> Problem:
-        """A problem at the line that holds a key."""
-        lines = self._text.splitlines()
-        found = [i for i, line in enumerate(lines, 1) if key in line.partition("#")[0]]
-        return Problem(str(self.file), found[0] if found else 1, 1, code, message, hint)
+    def problem(self, code: str, message: str, word: str, hint: str = "") -> Problem:
+        """A problem at the line that quotes a word."""
+        line = _line(self._text, rf"[^#]*[\"']{re.escape(word)}[\"']")
+        return Problem(str(self.file), line, 1, code, message, hint)
 
-    def _routes(self) -> Routes:
-        routes: list[Route] = []
-        problems = []
+    def _routes(self, problems: list[Problem]) -> Iterator[Route]:
         for pattern, purpose in self.settings.routes.items():
             try:
-                routes.append(parse_route(pattern, purpose))
+                yield parse_route(pattern, purpose)
             except ValueError as error:
                 # Denies: a route that can't be read stops the start. The text is our own sentence.
-                problems.append(self.problem("PG503", f"bad route: {error}", pattern))
-        if problems:
-            raise ConfigError(problems)
-        return Routes(routes)
+                hint = "such as `POST /images` or `/auth/*`"
+                problems.append(self.problem("PG503", f"bad route: {error}", pattern, hint))
 
     def _unknown_words(self) -> Iterable[Problem]:
         words, recipients = self.policy.words, self.policy.everyone
@@ -250,8 +256,9 @@ def _find() -> Path:
 
 def _has_table(file: Path) -> bool:
     try:
-        return "policyguard" in tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
-    except (OSError, ValueError):
+        tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool")
+        return isinstance(tool, dict) and "policyguard" in tool
+    except (OSError, ValueError, RecursionError):
         # Denies nothing: a pyproject.toml that can't be read is not ours to report.
         return False
 
@@ -264,10 +271,18 @@ def _table(file: Path, text: str) -> Mapping[str, Any]:
         place = _AT_PLACE.search(str(error))
         line, col = (int(place[1]), int(place[2])) if place else (1, 1)
         raise ConfigError([Problem(str(file), line, col, "PG502", "not valid TOML")]) from None
-    table = tree.get("tool", {}).get("policyguard")
+    except (ValueError, RecursionError):
+        # Denies: as above; a number with too many digits, a list too deep.
+        message = "not valid TOML: a number or a list that is too long or too deep"
+        raise ConfigError([Problem(str(file), 1, 1, "PG502", message)]) from None
+    tool = tree.get("tool")
+    table = tool.get("policyguard") if isinstance(tool, dict) else None
     if table is None and file.name == "pyproject.toml":
         message = "there is no [tool.policyguard]"
         raise ConfigError([Problem(str(file), 1, 1, "PG501", message)])
+    if table is not None and not isinstance(table, dict):
+        message = "`tool.policyguard` is not a table"
+        raise ConfigError([Problem(str(file), _line(text, "policyguard"), 1, "PG505", message)])
     return tree if table is None else table
 
 
@@ -282,23 +297,47 @@ def _problems(file: Path, text: str, error: ValidationError) -> list[Problem]:
     for entry in error.errors(include_url=False, include_input=False):
         words = [str(step) for step in entry["loc"] if isinstance(step, str)]
         key = words[-1] if words else ""
-        hint = ""
+        code, hint = "PG505", ""
         if entry["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, _keys(), n=1)
-            code, message = "PG505", f"unknown key `{key}`"
+            message = f"unknown key `{key}`"
             hint = f"did you mean `{near[0]}`?" if near else ""
         elif entry["type"] == "missing":
-            code, message = "PG505", f"`{key}` is missing"
+            message = f"`{key}` is missing"
         elif entry["type"] == "literal_error":
             expected = str(entry.get("ctx", {}).get("expected", ""))
-            code, message = "PG505", f"`{key}` has a value that is not known"
+            message = f"`{key}` has a value that is not known"
             hint = f"one of {expected.replace(chr(39), '`')}"
         else:
-            code, message = "PG505", f"`{key}` has a wrong value"
-        lines = text.splitlines()
-        at = [i for i, line in enumerate(lines, 1) if re.match(rf"\W*{re.escape(key)}\W", line)]
-        found.append(Problem(str(file), at[0] if at else 1, 1, code, message, hint))
+            message = f"`{key}` has a wrong value"
+            hint = next((says for kind, says in _WANTED if entry["type"].startswith(kind)), "")
+        found.append(Problem(str(file), _place(text, entry["loc"]), 1, code, message, hint))
     return found
+
+
+def _place(text: str, steps: tuple[int | str, ...]) -> int:
+    """The line of the key that steps lead to, as well as its table's header tells."""
+    after = 0
+    for number, step in enumerate(steps):
+        if isinstance(step, int):
+            header = rf"\s*\[\[[^#]*\b{re.escape(str(steps[number - 1]))}\s*\]\]"
+            after = _line(text, header, nth=step) - 1
+        elif step == "routes":
+            after = _line(text, r"\s*\[[^#\[]*\broutes\s*\]") - 1
+    names = [step for step in steps if isinstance(step, str)]
+    for name in reversed(names):
+        key = rf"(?:[^#]*[\s\"'.{{,\[])?{re.escape(name)}[\"']?\s*[=\].]"
+        line = _line(text, key, after=after, missing=0)
+        if line:
+            return line
+    return after + 1
+
+
+def _line(text: str, pattern: str, *, nth: int = 0, after: int = 0, missing: int = 1) -> int:
+    """The number of the n-th line that begins with a pattern."""
+    lines = text.splitlines()[after:]
+    found = [i for i, line in enumerate(lines, after + 1) if re.match(pattern, line)]
+    return found[nth] if nth < len(found) else missing
 
 
 class Guard(enforce.Guard):

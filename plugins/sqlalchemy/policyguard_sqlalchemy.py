@@ -11,6 +11,7 @@ Start reading at `Plugin.install`.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,8 @@ _DIALECTS: Final = {
 }
 _CHECK: Final = "policyguard_check"
 _LARGEST_JSON: Final = 1 << 20
+_SMALLEST_VECTOR, _LARGEST_VECTOR = 64, 1 << 17
+_SMALLEST, _LARGEST = 1e-12, 1e9
 _ANYTHING: Final = (Label("", source="a statement that can't be resolved", evidence="suspected"),)
 
 
@@ -135,7 +138,9 @@ def _label_returned(context: Any, labelling: LabellingCursor) -> None:
 
 
 def _opened(value: Any) -> Any:
-    """A JSON column as the application will see it: a driver may give its text."""
+    """A column as the application will see it: a driver may give JSON's text, a vector's bytes."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return [value, *_vectors(bytes(value))]
     if isinstance(value, str) and value[:1] in ("[", "{") and len(value) <= _LARGEST_JSON:
         try:
             return json.loads(value)
@@ -143,3 +148,15 @@ def _opened(value: Any) -> Any:
             # Denies nothing: the text itself is remembered instead.
             return value
     return value
+
+
+def _vectors(data: bytes) -> Iterator[array[float]]:
+    """The numbers in a vector's bytes, as `ndarray.tobytes` gives them; none in other bytes."""
+    if not _SMALLEST_VECTOR <= len(data) <= _LARGEST_VECTOR:
+        return
+    for numbers in (array("f"), array("d")):
+        if len(data) % numbers.itemsize == 0:
+            numbers.frombytes(data)
+            # Bytes of anything else, such as a picture, hold numbers of absurd size.
+            if all(_SMALLEST < abs(number) < _LARGEST or number == 0 for number in numbers):
+                yield numbers

@@ -49,8 +49,9 @@ def what_is_left(tree: Mapping[str, Any], error: ValidationError) -> Left | None
     rest: dict[str, Any] = deepcopy(dict(tree))
     broken: set[str] = set()
     for _ in range(_ROUNDS):
+        gone: set[tuple[int, str | int]] = set()
         for entry in error.errors(include_url=False, include_input=False):
-            _mend(rest, entry, broken)
+            _mend(rest, entry, broken, gone)
         try:
             model = Policy.model_validate(rest)
         except ValidationError as again:
@@ -63,7 +64,12 @@ def what_is_left(tree: Mapping[str, Any], error: ValidationError) -> Left | None
     return _without_parts(rest, locs, broken)
 
 
-def _mend(tree: dict[str, Any], entry: ErrorDetails, broken: set[str]) -> None:
+def _mend(
+    tree: dict[str, Any],
+    entry: ErrorDetails,
+    broken: set[str],
+    gone: set[tuple[int, str | int]],
+) -> None:
     """Take out the deepest key that the path reaches, unless a whole section would go."""
     loc = entry["loc"]
     node: Any = tree
@@ -73,12 +79,15 @@ def _mend(tree: dict[str, Any], entry: ErrorDetails, broken: set[str]) -> None:
             last, node = (node, str(step)), node[step]
         elif isinstance(node, list) and isinstance(step, int) and step < len(node):
             node = node[step]
+        elif (id(node), step) in gone:
+            return  # an earlier error took it out already
     if entry["type"] == "missing" and isinstance(node, dict):
         name = str(loc[-1])
         # An id of its own, or two nameless parts would be reported as one id used twice.
         unique = "unnamed-" + "-".join(str(step) for step in loc[:-1])
         node[name] = unique if name == "id" else _STAND_INS.get(name, "unnamed")
     elif last is not None and (last[0] is not tree or last[1] not in Policy.model_fields):
+        gone.add((id(last[0]), last[1]))
         broken |= {last[1]} | _names(last[0].pop(last[1], None))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from policyguard.cli.files import PARTS, find_file, find_policy, load
-from policyguard.cli.output import Colour, Exit, MistakeError, say, say_json
+from policyguard.cli.output import Colour, Exit, MistakeError, complain, say, say_json
 from policyguard.cli.shapes import Format, Listing, PolicyWord, Table, rows_in_columns
 from policyguard.errors import PolicyError, Problem, ProblemsError
 
@@ -58,8 +58,16 @@ def check(
         raise MistakeError("--data-map: belongs to one policy, and several are given")
     problems: list[Problem] = []
     loaded: list[tuple[str, Policy]] = []
+    missing = 0
     for word in policies:
-        found, policy = _check(str(find_policy(word)), data_map and str(find_file(data_map)))
+        try:
+            path = str(find_policy(word))
+        except MistakeError as mistake:
+            # Denies: the exit code says that not everything was checked; the others still are.
+            complain(f"policyguard: check: {mistake}")
+            missing += 1
+            continue
+        found, policy = _check(path, data_map and str(find_file(data_map)))
         problems += found
         if policy is not None:
             loaded.append((word, policy))
@@ -67,7 +75,8 @@ def check(
         say_json(_as_json(problems, loaded))
     else:
         _print(problems, loaded, len(policies))
-    raise typer.Exit(_verdict(problems, strict=strict))
+    verdict = _verdict(problems, strict=strict)
+    raise typer.Exit(Exit.COULD_NOT_RUN if missing else verdict)
 
 
 def _check(path: str, data_map: str) -> tuple[list[Problem], Policy | None]:
@@ -105,7 +114,7 @@ def _print(problems: Sequence[Problem], loaded: Iterable[tuple[str, Policy]], fi
     for word, policy in loaded:
         parts = (
             _count(len(policy.rules), "rule"),
-            _count(len(policy.retention), "retention"),
+            _count(len(policy.retention), "retention period"),
             _count(len(policy.obligations), "obligation"),
             _count(len(policy.notice.clauses), "clause"),
         )

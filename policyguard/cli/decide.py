@@ -65,7 +65,7 @@ def decide(
     context = read_facts(fact or ())
     asked = _form(form or [])
     model, snapshot = load(policy)
-    for sentence in unheard(context, model.words):
+    for sentence in (*unheard(context, model.words), *_undeclared(model, data, purpose)):
         complain(f"policyguard: decide: {sentence}")
     facts = Facts(context)
     decision = snapshot.decide(data, asked, purpose or None, to, facts)
@@ -110,6 +110,19 @@ def _print(policy: Policy, decision: Decision, explanation: Explanation) -> None
         say(f"  because: {sentence}")
     for change in explanation.nearest:
         say(f"  allowed if: {change.sentence}")
+
+
+def _undeclared(policy: Policy, data: str, purpose: str) -> Iterator[str]:
+    """Terms that count only because they lie below a declared one; often they are misspelt."""
+    from policyguard.policy.terms import ancestors  # noqa: PLC0415 - not for `--help`
+
+    words = policy.words
+    for option, tree, term in (("data", words.data, data), ("purpose", words.purposes, purpose)):
+        if term not in tree and tree.known(term):
+            above = next(key for key in ancestors(term) if key in tree)
+            near = tree.nearest(term)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            yield f"--{option} {term}: nobody declared it, so it counts like `{above}`{hint}"
 
 
 def _misspelt(policy: Policy, decision: Decision) -> Iterator[str]:

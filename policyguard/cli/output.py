@@ -41,6 +41,10 @@ class MistakeError(Exception):
         super().__init__(what, hint)
         self.what, self.hint = what, hint
 
+    def __str__(self) -> str:
+        """The fact, and the way out in brackets."""
+        return f"{self.what} ({self.hint})" if self.hint else self.what
+
 
 class _Lost(Exception):  # noqa: N818 - a signal inside this module
     """Standard output can't be written, for another reason than a reader who left."""
@@ -65,8 +69,7 @@ def run(name: str, command: Callable[[], int]) -> int:
         code = INTERRUPTED
     except MistakeError as mistake:
         # Denies: a command that could not run has no verdict.
-        hint = f" ({mistake.hint})" if mistake.hint else ""
-        complain(f"{name}: {mistake.what}{hint}")
+        complain(f"{name}: {mistake}")
         code = Exit.COULD_NOT_RUN
     except PolicyGuardError as error:
         # Denies: as above; the error's text is our own and names only names.
@@ -86,9 +89,9 @@ def run(name: str, command: Callable[[], int]) -> int:
         # Denies: a fault of ours is no verdict either. Its text may hold a value, so it stays away.
         complain(f"{name}: internal error, {_fault(error)} (please report it)")
         code = Exit.COULD_NOT_RUN
-    except SystemExit as ended:
-        # Denies: a library that ends the process early has answered nothing.
-        code = ended.code if isinstance(ended.code, int) else Exit.COULD_NOT_RUN
+    except SystemExit:
+        # Denies: the option parser ends the process when the reader of its help has left.
+        code = Exit.COULD_NOT_RUN
     return int(code) if _settled() else Exit.COULD_NOT_RUN
 
 

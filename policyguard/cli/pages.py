@@ -6,16 +6,15 @@ Layer: cli. Start reading at `page_of`, then `as_text`.
 from __future__ import annotations
 
 import html
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from policyguard.cli.output import printable
 from policyguard.cli.sentences import Speaker
+from policyguard.cli.shapes import wrapped
 from policyguard.policy.rules import Policy
 
-_WIDTH: Final = 96
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% }
@@ -120,25 +119,14 @@ def as_text(page: PolicyPage) -> str:
     lines = [page.title, page.about]
     for section in page.sections:
         head = f"{section.clause}: {section.says}" if section.clause else section.says
-        lines += ["", *textwrap.wrap(head, _WIDTH, break_long_words=False)]
+        lines += ["", *wrapped(head)]
         for entry in section.entries:
-            lines += _wrapped(f"{entry.says} [{entry.name}]", "  - ")
+            lines += wrapped(f"{entry.says} [{entry.name}]", "  - ")
         if section.unenforced:
-            lines += _wrapped(f"Not enforced: {section.unenforced}", "  ~ ")
+            lines += wrapped(f"Not enforced: {section.unenforced}", "  ~ ")
         elif section.is_gap:
             lines.append("  ! nothing stands for this clause")
     return "\n".join(lines) + "\n"
-
-
-def _wrapped(text: str, mark: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=mark,
-        subsequent_indent=" " * len(mark),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def as_markdown(page: PolicyPage) -> str:

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from policyguard.cli import check, decide, show, sql, start
-from policyguard.cli.output import INTERRUPTED, Exit, MistakeError, run, say, version
+from policyguard.cli.output import INTERRUPTED, Exit, MistakeError, run, say, say_text, version
 
 _NAME: Final = "policyguard"
 # The class that all mistakes in arguments share. Typer has it from click, newer ones from a copy of
@@ -108,7 +108,7 @@ def _root(
 ) -> None:
     """Hold running code to the published privacy policy."""
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        say_text(context.get_help())
 
 
 for _group in (start, check, show, decide, sql):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from policyguard.policy.conditions import When
@@ -38,9 +39,19 @@ _KINDS: Final = {
     "other_user": "other users",
     "data_subject": "the person themselves",
 }
+_ANY_DATA: Final = "any data"
+_LEGAL: Final = "documented legal duty or request"
 _PARTS: Final = re.compile(r"(\d+)([YMWD])|(T)|(\d+)([HMS])")
 _DATE_UNITS: Final = {"Y": "year", "M": "month", "W": "week", "D": "day"}
 _TIME_UNITS: Final = {"H": "hour", "M": "minute", "S": "second"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A condition in words, and whether it joins several."""
+
+    text: str
+    joined: bool = False
 
 
 class Speaker:
@@ -55,7 +66,10 @@ class Speaker:
         permit = rule.permit is not None
         verb = "may go to" if permit else "must not go to"
         everyone = "every declared recipient" if permit else "anyone"
-        text = f"{self.data(cover.data)} {verb} {self._to(cover.to, everyone, 'or')}"
+        data = self.data(cover.data)
+        if not permit and data == _ANY_DATA:
+            data, verb = "no data", "may go to"
+        text = f"{data} {verb} {self._to(cover.to, everyone, 'or')}"
         if cover.purposes in (None, ANY):
             text += ", for any purpose"
         else:
@@ -74,7 +88,7 @@ class Speaker:
         text = f"{self.data(kept.data)}: kept for {duration(kept.keep)} since"
         text += f" {_plain(kept.since)}{self._excepts(kept.excepts)}; after that nothing may use it"
         if kept.unless:
-            known = self._words.facts.phrases
+            known = {"legal_request": f"there is a {_LEGAL}", **self._words.facts.phrases}
             text += f", unless {_join([known.get(f, _plain(f)) for f in kept.unless], 'or')}"
         return _sentence(text)
 
@@ -92,20 +106,32 @@ class Speaker:
     def data(self, terms: Sequence[str] | None) -> str:
         """Data categories in their phrases."""
         if terms is None or tuple(terms) == ANY:
-            return "any data"
+            return _ANY_DATA
         return self._terms(terms, self._words.data, "and")
 
     def condition(self, when: When) -> str:
         """A condition; several keys mean all of them."""
-        return _join([_grouped(part) for part in self._conditions(when)], "and")
+        return self._condition(when).text
 
-    def _conditions(self, when: When) -> Iterator[str]:
+    def _condition(self, when: When) -> _Said:
+        return _joined(list(self._conditions(when)), "and")
+
+    def _conditions(self, when: When) -> Iterator[_Said]:
         if when.all is not None:
-            yield _join([_grouped(self.condition(part)) for part in when.all], "and")
+            yield _joined([self._condition(part) for part in when.all], "and")
         if when.any is not None:
-            yield _join([_grouped(self.condition(part)) for part in when.any], "or")
+            yield _joined([self._condition(part) for part in when.any], "or")
         if when.not_ is not None:
-            yield f"it is not so that {_grouped(self.condition(when.not_))}"
+            yield self._denied(when.not_)
+        yield from map(_Said, self._facts(when))
+
+    def _denied(self, when: When) -> _Said:
+        if when.region is not None and when.model_fields_set == {"region"}:
+            return _Said(f"the person is not in {_join(when.region, 'or')}")
+        # In brackets beside others, so that nobody reads the denial as reaching over them.
+        return _Said(f"it is not so that {_grouped(self._condition(when))}", joined=True)
+
+    def _facts(self, when: When) -> Iterator[str]:
         yield from self._answers(when)
         if when.restricted is not None:
             yield f"the person {'' if when.restricted else 'has not '}restricted the processing"
@@ -194,9 +220,16 @@ def _form(ask: FormAsk) -> str:
     return f"{_join(names, 'and' if ask.all_of else 'or')} form"
 
 
-def _grouped(text: str) -> str:
+def _grouped(part: _Said) -> str:
     """In brackets when it joins several things, so that `and` and `or` can't be misread."""
-    return f"({text})" if " and " in text or " or " in text else text
+    return f"({part.text})" if part.joined else part.text
+
+
+def _joined(parts: Sequence[_Said], last: str) -> _Said:
+    """Several as one; a single one stays as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return _Said(_join([_grouped(part) for part in parts], last), joined=True)
 
 
 def _join(parts: Iterable[str], last: str) -> str:

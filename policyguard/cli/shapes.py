@@ -5,11 +5,14 @@ Layer: cli. Start reading at `rows_in_columns`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+_WIDTH: Final = 96
 
 Table = Iterator[tuple[str, ...]]
 PolicyWord = Annotated[str, typer.Argument(metavar="POLICY", help="File or id of the policy.")]
@@ -56,3 +59,15 @@ def rows_in_columns(rows: Table) -> list[str]:
     return [
         "  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in cells
     ]
+
+
+def wrapped(text: str, mark: str = "") -> list[str]:
+    """A paragraph as lines; the first starts with the mark, the others below its text."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

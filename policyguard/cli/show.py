@@ -19,8 +19,8 @@ from policyguard.cli.shapes import (
     Page,
     PolicyWord,
     SchemaKind,
-    Table,
     rows_in_columns,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -98,21 +98,22 @@ def due(*, policy: PolicyWord, shape: Format = Listing.text) -> None:
             }
         )
         return
-    rows = list(_due(model))
-    for line in rows_in_columns(iter(rows)):
-        say(line)
-    if not rows:
+    promises = list(_due(model))
+    for text in promises:
+        for line in wrapped(text, "- "):
+            say(line)
+    if not promises:
         say(f"policy `{model.id}` has neither obligations nor retention")
 
 
-def _due(policy: Policy) -> Table:
+def _due(policy: Policy) -> Iterator[str]:
     from policyguard.cli.sentences import Speaker  # noqa: PLC0415 - not for `--help`
 
     speaker = Speaker(policy)
     for promise in policy.obligations:
-        yield promise.id, _cited(promise.cites), speaker.obligation(promise)
+        yield f"{speaker.obligation(promise)} [{promise.id}, {_cited(promise.cites)}]"
     for kept in policy.retention:
-        yield kept.id, _cited(kept.cites), speaker.retention(kept)
+        yield f"{speaker.retention(kept)} [{kept.id}, {_cited(kept.cites)}]"
 
 
 def _cited(clauses: tuple[str, ...]) -> str:
@@ -179,17 +180,15 @@ def explain(
     name = f"PG{name}" if name.isascii() and name.isdigit() else name
     entry = CODES.get(name)
     if entry is None:
-        near = difflib.get_close_matches(name, CODES, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "codes look like PG104"
-        raise MistakeError(f"explain: no code `{code}`", hint)
+        raise MistakeError(f"explain: no code `{code}`", f"there are {', '.join(CODES)}")
     if shape is Listing.json:
         say_json({"schema": "policyguard.explain/1", "code": name, **entry._asdict()})
         return
     say(f"{name}: {entry.title}", colour="bold")
-    say()
-    say(entry.meaning)
-    say()
-    say(f"What to do: {entry.mend}")
+    for text in (entry.meaning, f"What to do: {entry.mend}"):
+        say()
+        for line in wrapped(text):
+            say(line)
 
 
 def schema(

@@ -101,23 +101,27 @@ def _inspected(query: Query, catalog: Catalog) -> dict[str, Any]:
 
 def _row(name: str, statements: Iterable[Statement], why: str) -> dict[str, Any]:
     found = list(statements)
+    writes = [write for s in found for write in s.writes]
+    exports = [export for s in found for export in s.exports]
+    # What is exported leaves the database like a result does.
+    outputs = [o for s in found for o in (*s.outputs, *(o for e in s.exports for o in e.outputs))]
     return {
         "schema": "policyguard.inspect/1",
         "id": name,
         "status": "unresolved" if why or not found else "resolved",
         "why": why,
         "reads": sorted({column for s in found for column in s.reads}),
-        "outputs": [_output(output) for s in found for output in s.outputs],
+        "outputs": [_output(output) for output in outputs],
         "predicates": sorted({column for s in found for column in s.predicates}),
-        "writes": [
+        "writes": sorted({write.table for write in writes}),
+        "exports": sorted({export.place or export.kind for export in exports}),
+        "written": [
             {"table": w.table, "how": w.how, "columns": [_output(o) for o in w.outputs]}
-            for s in found
-            for w in s.writes
+            for w in writes
         ],
-        "exports": [
+        "exported": [
             {"kind": e.kind, "place": e.place, "columns": [_output(o) for o in e.outputs]}
-            for s in found
-            for e in s.exports
+            for e in exports
         ],
     }
 
@@ -142,10 +146,10 @@ def _details(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield "returns", f"{output['name'] or '(no name)'} {_from(output)}"
     if row["predicates"]:
         yield "filters by", ", ".join(row["predicates"])
-    for write in row["writes"]:
+    for write in row["written"]:
         columns = ", ".join(f"{c['name'] or '?'} {_from(c)}" for c in write["columns"])
         yield f"{write['how']}", f"{write['table']}{': ' if columns else ''}{columns}"
-    for export in row["exports"]:
+    for export in row["exported"]:
         columns = ", ".join(f"{c['name'] or '?'} {_from(c)}" for c in export["columns"])
         place = f" {export['place']}" if export["place"] else ""
         yield "exports", f"to {export['kind']}{place}{': ' if columns else ''}{columns}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -30,31 +29,11 @@ from policyguard.policy.problems import keys_of, problems_of
 from policyguard.policy.references import check_references
 from policyguard.policy.rules import Mark, OwnTerms, Policy
 from policyguard.policy.salvage import what_is_left
+from policyguard.policy.source import Source
 
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
 _STRENGTH: Final = ("off", "flag", "redact", "block")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file of a policy: its document, and the model of what could be used of it.
-
-    Attributes:
-        document: the tree with places and the problems found so far.
-        model: the structure; parts with problems are left out.
-        index: for each list section, the original index of each kept item.
-        broken: names (recipients, clauses, ids) of parts that were left out.
-    """
-
-    document: Document
-    model: Policy
-    index: Mapping[str, Sequence[int]]
-    broken: frozenset[str]
-
-    def path(self, section: str, index: int) -> tuple[str, int]:
-        """The path of a kept item in the file."""
-        return section, self.index[section][index]
 
 
 def load_policy(path: str | Path, *, root: Path | None = None, limits: Limits = LIMITS) -> Policy:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from policyguard.errors import Problem
 from policyguard.policy.flow import CONTEXT_KEYS
 from policyguard.policy.rules import ANY, ANYONE, Cover, Except, Permit, Policy, Retention, Rule
+from policyguard.policy.source import Source
 from policyguard.policy.taxonomy import Taxonomy, built_in, parents_missing
-
-if TYPE_CHECKING:
-    from policyguard.policy.assemble import Source
 
 Path = tuple[str | int, ...]
 LEGAL_REQUEST = "legal_request"

@@ -16,6 +16,7 @@ from policyguard.policy.loader import read_trusted
 from policyguard.policy.terms import ancestors, is_term
 
 _HERE: Final = "policyguard.policy"
+_CLOSE: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,18 @@ class Terms:
 
     def nearest(self, term: str, count: int = 1) -> list[str]:
         """Declared terms that look like a misspelt one, best first."""
-        found = difflib.get_close_matches(term, self.phrases, n=count, cutoff=0.6)
-        if found:
-            return found
         last = term.rsplit(".", 1)[-1]
-        return sorted(key for key in self.phrases if key.rsplit(".", 1)[-1] == last)[:count]
+        matcher = difflib.SequenceMatcher()
+        ranked = []
+        for key in self.phrases:
+            scores = []
+            # The last word says most: `user.emial` is rather `user.contact.email`.
+            for mine, theirs in ((term, key), (last, key.rsplit(".", 1)[-1])):
+                matcher.set_seqs(mine, theirs)
+                scores.append(matcher.ratio())
+            ranked.append((scores[0] + 1.5 * scores[1], max(scores), key))
+        close = [row for row in ranked if row[1] >= _CLOSE]
+        return [key for _, _, key in sorted(close, key=lambda row: (-row[0], row[2]))[:count]]
 
     def search(self, word: str) -> list[str]:
         """Declared terms whose key or phrase holds the word, sorted."""

@@ -69,11 +69,7 @@ def decide(
         complain(f"policyguard: decide: {sentence}")
     facts = Facts(context)
     decision = snapshot.decide(data, asked, purpose or None, to, facts)
-    explanation = explain(snapshot, decision, facts)
-    if shape is Listing.json:
-        say_json(_as_json(decision, explanation))
-    else:
-        _print(model, decision, explanation)
+    _print(model, decision, explain(snapshot, decision, facts), shape)
     raise typer.Exit(Exit.CLEAN if decision.allowed else Exit.FINDINGS)
 
 
@@ -104,7 +100,10 @@ def _as_json(decision: Decision, explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _print(policy: Policy, decision: Decision, explanation: Explanation) -> None:
+def _print(policy: Policy, decision: Decision, explanation: Explanation, shape: Listing) -> None:
+    if shape is Listing.json:
+        say_json(_as_json(decision, explanation))
+        return
     say(explanation.headline, colour=_COLOURS[decision.verdict])
     for sentence in (*explanation.because, *_misspelt(policy, decision)):
         say(f"  because: {sentence}")

@@ -69,30 +69,30 @@ def run(name: str, command: Callable[[], int]) -> int:
         code = INTERRUPTED
     except MistakeError as mistake:
         # Denies: a command that could not run has no verdict.
-        complain(f"{name}: {mistake}")
-        code = Exit.COULD_NOT_RUN
+        code = _refused(f"{name}: {mistake}")
     except PolicyGuardError as error:
         # Denies: as above; the error's text is our own and names only names.
-        for line in str(error).splitlines():
-            complain(line)
-        code = Exit.COULD_NOT_RUN
+        code = _refused(*str(error).splitlines())
     except _Lost as lost:
         # Denies: a verdict that nobody can read is none.
-        complain(f"{name}: can't write to standard output: {lost}")
-        code = Exit.COULD_NOT_RUN
+        code = _refused(f"{name}: can't write to standard output: {lost}")
     except OSError as error:
         # Denies: as above. The system's word for the error, and the file it is about.
         where = f"{_name_of(error)}: " if error.filename else ""
-        complain(f"{name}: {where}{reason_of(error)}")
-        code = Exit.COULD_NOT_RUN
+        code = _refused(f"{name}: {where}{reason_of(error)}")
     except Exception as error:  # noqa: BLE001 - the last line before a traceback
         # Denies: a fault of ours is no verdict either. Its text may hold a value, so it stays away.
-        complain(f"{name}: internal error, {_fault(error)} (please report it)")
-        code = Exit.COULD_NOT_RUN
+        code = _refused(f"{name}: internal error, {_fault(error)} (please report it)")
     except SystemExit:
         # Denies: the option parser ends the process when the reader of its help has left.
         code = Exit.COULD_NOT_RUN
     return int(code) if _settled() else Exit.COULD_NOT_RUN
+
+
+def _refused(*lines: str) -> Exit:
+    for line in lines:
+        complain(line)
+    return Exit.COULD_NOT_RUN
 
 
 def say(text: str = "", *, colour: Colour = "") -> None:

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from policyguard.inspectors.sql.projection import projected
 from policyguard.inspectors.sql.queries import with_commons
-from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
+from policyguard.inspectors.sql.scope import Doubt, Scope, Seen, whole_row
 from policyguard.inspectors.sql.sources import add_source, join_all
 from policyguard.inspectors.sql.tables import base_relation, find_made, table_path
 from policyguard.inspectors.sql.values import Columns, Relation, Value, union
@@ -114,7 +114,11 @@ def _conflict(walk: Walk, node: exp.Expr, scope: Scope, columns: Columns, env: E
         *("duplicate", "expressions", "action", "conflict_keys", "where", "constraint"),
         "index_predicate",
     )
-    walk.claim(node.args.get("constraint"))
+    constraint = node.args.get("constraint")
+    if constraint is not None:
+        # Which columns it compares isn't in the text: it may be any.
+        walk.claim(constraint)
+        walk.use(walk.read(scope.seen[0], whole_row(scope.seen[0].relation)).sources, "filter")
     for part in nodes(node.args.get("conflict_keys")):
         walk.use(walk.value(part, scope, env).sources, "filter")
     inserted = Relation(columns, unlisted=lambda _: Value(union(v for n, v in columns if not n)))

@@ -393,6 +393,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "Subquery": _scalar,
     "TryCast": _cast,
     "Union": _scalar,
+    "Values": _scalar,
     "Window": _window,
     "WithinGroup": _within_group,
     "XMLElement": _element,

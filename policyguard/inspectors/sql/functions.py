@@ -166,7 +166,8 @@ DERIVED_NAMES: Final = words(
     masklen microsecond mid min_scale minute mod month monthname multirange network nextval
     normalize now nth_value ntile nullif num_nonnulls num_nulls numnode numrange
     obj_description octet_length oct ord overlay parse_ident patindex percent_rank
-    period_add period_diff pg_backend_pid pg_column_size pg_encoding_to_char
+    period_add period_diff pg_advisory_lock pg_advisory_unlock pg_advisory_xact_lock pg_backend_pid
+    pg_sleep pg_try_advisory_lock pg_try_advisory_xact_lock pg_column_size pg_encoding_to_char
     pg_get_constraintdef pg_get_expr pg_get_indexdef pg_get_userbyid pg_is_in_recovery
     pg_relation_size pg_size_pretty pg_table_is_visible pg_table_size pg_total_relation_size
     pg_type_is_visible pg_typeof phraseto_tsquery pi plainto_tsquery position pow power

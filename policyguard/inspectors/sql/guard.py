@@ -105,7 +105,8 @@ def _respelled(tokens: list[Token], traits: Traits) -> list[Token]:
 
     It does that after the first word of what the parser knows only as a command.
     """
-    if len(tokens) != _COMMAND_LENGTH or tokens[1].token_type != TokenType.STRING:
+    commands = Dialect.get_or_raise(traits.name).tokenizer_class.COMMANDS
+    if len(tokens) != _COMMAND_LENGTH or tokens[0].token_type not in commands:
         return tokens
     try:
         with _quiet():

@@ -107,7 +107,7 @@ def _one(
     except Doubt as doubt:
         # Denies: a wrapper that isn't understood may wrap anything.
         return Statement("unknown", "unresolved", doubt.why)
-    if inner.wrap == "deallocate":
+    if inner.wrap == "harmless":
         return Statement("harmless", "resolved")
     if inner.wrap == "execute":
         return _executed(inner, text, traits, catalog, session)

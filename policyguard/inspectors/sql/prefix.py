@@ -14,13 +14,21 @@ from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.traits import Traits
 from policyguard.inspectors.sql.words import words
 
-Wrap = Literal["plain", "explain", "prepare", "execute", "deallocate", "outfile", "unload"]
+Wrap = Literal["plain", "explain", "prepare", "execute", "harmless", "outfile", "unload"]
 
 _STARTS: Final = words("SELECT WITH INSERT UPDATE DELETE MERGE CREATE VALUES FROM TABLE REPLACE (")
 _EXPLAIN: Final = words(
     """
     ANALYZE ANALYSE VERBOSE EXTENDED FORMAT TREE JSON TRADITIONAL FORMATTED COST CODEGEN QUERY PLAN
     LOGICAL PHYSICAL AST SYNTAX PIPELINE ESTIMATE USING TEXT TABULAR = DISTRIBUTED TYPE IO
+    """
+)
+_HARMLESS: Final = words("DEALLOCATE CLOSE SAVEPOINT RELEASE")
+_SHOWN: Final = words(
+    """
+    APPLICATION_NAME CLIENT_ENCODING DATESTYLE LOCK_TIMEOUT SEARCH_PATH SERVER_VERSION
+    STANDARD_CONFORMING_STRINGS STATEMENT_TIMEOUT TIMEZONE TRANSACTION TRANSACTION_ISOLATION
+    WORK_MEM
     """
 )
 _OUTFILE_OPTIONS: Final = words(
@@ -48,7 +56,7 @@ class Unwrapped:
 
     Attributes:
         wrap: what is around it.
-        tokens: of the inner statement; empty for `execute` and `deallocate`.
+        tokens: of the inner statement; empty for `execute` and `harmless`.
         name: of a prepared statement, folded.
         text: for `unload`, the query that stands in a string.
         place: where `unload` writes.
@@ -78,8 +86,10 @@ def unwrapped(tokens: list[Token], traits: Traits) -> Unwrapped:
         return _declared(tokens, traits)
     if first == "FETCH" and traits.name in {"postgres", "redshift"}:
         return _fetched(tokens, traits)
-    if first in {"DEALLOCATE", "CLOSE"} and len(tokens) in {2, 3}:
-        return Unwrapped("deallocate", [])
+    if first in _HARMLESS and len(tokens) in {2, 3}:
+        return Unwrapped("harmless", [])
+    if first == "SHOW" and traits.name == "postgres" and _word(tokens, 1) in _SHOWN:
+        return Unwrapped("harmless", [])
     if first == "UNLOAD":
         return _unloaded(tokens)
     if traits.name == "mysql" and any(token.text.upper() == "OUTFILE" for token in tokens):

@@ -31,6 +31,8 @@ _SELECT_PARTS: Final = (
     *("where", "prewhere", "group", "having", "qualify", "windows", "order", "sort"),
     *("distribute", "cluster", "limit", "offset", "locks", "sample", "operation_modifiers"),
 )
+# The CTEs of one WITH see each other, and themselves, without RECURSIVE.
+_MUTUAL: Final = frozenset({"sqlite", "tsql"})
 _ROUNDS: Final = 8
 _DEPTH: Final = 60
 
@@ -75,8 +77,12 @@ def with_commons(walk: Walk, node: exp.Expr, env: Env) -> Env:
     clause = node.args.get("with_")
     if clause is None:
         return env
-    only(clause, "expressions", "recursive")
+    only(clause, "expressions", "recursive", "search")
+    walk.claim(clause.args.get("search"))
     inner = Env(outer=env)
+    mutual = bool(clause.args.get("recursive")) or walk.traits.name in _MUTUAL
+    if mutual:
+        inner.pending = {walk.fold(common.args["alias"].this) for common in clause.expressions}
     for common in clause.expressions:
         only(common, "this", "alias", "materialized")
         alias = common.args["alias"]
@@ -84,12 +90,13 @@ def with_commons(walk: Walk, node: exp.Expr, env: Env) -> Env:
         name = walk.fold(alias.this)
         names = [walk.fold(column) for column in alias.args.get("columns") or ()]
         with walk.apart() as found:
-            if clause.args.get("recursive") and isinstance(common.this, exp.SetOperation):
+            if mutual and isinstance(common.this, exp.SetOperation):
                 relation = _recursive(walk, common.this, name, names, inner)
             elif isinstance(common.this, exp.Query | exp.Values):
                 relation = walk.query(common.this, None, inner)
             else:
                 relation = walk.change(common.this, inner)
+        inner.pending.discard(name)
         if found.writes:
             walk.found.add(found)
         named = relation.renamed(names) if names else relation

@@ -52,6 +52,7 @@ KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Comment: "harmless",
     exp.Set: "harmless",
     exp.Pragma: "harmless",
+    exp.Show: "harmless",
 }
 # Settings that change neither what a name means nor what is logged or sent.
 _SETTINGS: Final = words(
@@ -69,10 +70,14 @@ _PRAGMAS: Final = re.compile(
     r"|wal_checkpoint|table_info|index_list|foreign_key_list)\b",
     re.IGNORECASE,
 )
+_SHOWN: Final = frozenset({"COLUMNS", "CREATE TABLE", "DATABASES", "INDEX", "TABLES", "WARNINGS"})
 _MADE_KINDS: Final = frozenset({"TABLE", "VIEW"})
 _DROPPED_KINDS: Final = frozenset({"TABLE", "VIEW", "INDEX", "SEQUENCE"})
 _MAKE_PROPERTIES: Final = frozenset(
-    {"TemporaryProperty", "MaterializedProperty", "TransientProperty", "UnloggedProperty"}
+    {
+        *("TemporaryProperty", "MaterializedProperty", "TransientProperty", "UnloggedProperty"),
+        "WithDataProperty",
+    }
 )
 _CONSTRAINTS: Final = frozenset(
     [
@@ -275,6 +280,8 @@ def _declare(
             columns.append((name, Value() if passing else Value(frozenset({base}))))
             for constraint in nodes(part.args.get("constraints")):
                 _plain_constraint(constraint.args.get("kind"))
+        elif isinstance(part, exp.LikeProperty):
+            columns += _alike(walk, part, table, passing=passing)
         elif not isinstance(part, exp.PrimaryKey | exp.UniqueColumnConstraint | exp.Constraint):
             raise unknown(part)
         if any(isinstance(one, exp.Query | exp.Anonymous) for one in part.walk()):
@@ -284,6 +291,17 @@ def _declare(
     if whole:
         walk.made.pop(path, None)
         walk.made[path] = Made(Relation(columns, base=True), whole=True)
+
+
+def _alike(walk: Walk, part: exp.Expr, table: str, *, passing: bool) -> Columns:
+    """`LIKE t`: the columns of another table, without its rows."""
+    seen, _ = target_of(walk, part.this, may_be_new=False)
+    if seen.relation.unlisted is not None:
+        raise Doubt("a table is made like one whose columns aren't all known")
+    names = [name for name, _ in seen.relation.columns]
+    if passing:
+        return [(name, Value()) for name in names]
+    return [(name, Value(frozenset({(f"{table}.{name}", "direct")}))) for name in names]
 
 
 def _plain_constraint(kind: object) -> None:
@@ -322,6 +340,10 @@ def _harmless(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     if isinstance(tree, exp.Set):
         for item in tree.expressions:
             _setting(item)
+    if isinstance(tree, exp.Show) and (
+        tree.name.upper() not in _SHOWN or any(isinstance(one, exp.Query) for one in tree.walk())
+    ):
+        raise unknown(tree)
     if isinstance(tree, exp.Pragma) and not _PRAGMAS.match(tree.this.sql()):
         raise unknown(tree)
     walk.claim(tree)

@@ -61,10 +61,15 @@ class Common:
 
 @dataclass(slots=True)
 class Env:
-    """The CTEs that a query can name, innermost first."""
+    """The CTEs that a query can name, innermost first.
+
+    Attributes:
+        pending: names defined later in a WITH whose CTEs see each other.
+    """
 
     commons: dict[str, Common] = field(default_factory=dict)
     outer: Env | None = None
+    pending: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> Common | None:
         """The nearest CTE of exactly that folded name."""
@@ -72,6 +77,8 @@ class Env:
         while env is not None:
             if name in env.commons:
                 return env.commons[name]
+            if name in env.pending:
+                raise Doubt("a CTE is named before the text defines it")
             env = env.outer
         return None
 

@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python
 	@touch $@
 
 demo: $(STAMP)  ## run the picture service and see the embedding stopped on its way to the ad pixel
-	@$(BIN)/policyguard demo
+	@$(BIN)/python -m policyguard demo
 
 test: $(STAMP)  ## run all tests
 	@$(BIN)/python -m pytest -n 2
@@ -62,7 +62,7 @@ check: $(STAMP)  ## everything that is not a test: style, types, layers, documen
 bench: $(STAMP)  ## measure; ratios in one run, on this machine
 	@if ! $(BIN)/python -c 'import cedarpy' >/dev/null 2>&1; then \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench; fi
-	@$(BIN)/python tests/benchmarks/run.py
+	@$(BIN)/python -m tests.benchmarks.run
 
 docs: $(STAMP)  ## write the generated parts of the documents, then build docs/_build/html
 	$(BIN)/python -m cogapp -r -I docs $(COGGED)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cog  # type: ignore[import-not-found]  # exists while cog runs
@@ -41,12 +43,13 @@ def _help(name: str) -> str:
 
 
 def error_codes() -> None:
-    """A table of all codes."""
-    from policyguard.catalogue import CODES  # noqa: PLC0415 - for this part only
+    """An entry for each code: the fact, what it means, what to do about it."""
+    from policyguard.codes import CODES  # noqa: PLC0415 - for this part only
 
-    _print("| code | meaning |", "| --- | --- |")
-    for code in sorted(CODES):
-        _print(f"| `{code}` | {CODES[code]} |")
+    for code, entry in sorted(CODES.items()):
+        _print(
+            f"`{code}` {entry.title}", f": {entry.meaning}", "", f"  *What to do:* {entry.mend}", ""
+        )
 
 
 def api() -> None:
@@ -61,19 +64,30 @@ def api() -> None:
         _print(*_docstring(thing), "")
         if not inspect.isclass(thing) or issubclass(thing, BaseException):
             continue
-        for method, value in vars(thing).items():
-            if method.startswith("_") or not callable(getattr(value, "__func__", value)):
-                continue
-            function = getattr(value, "__func__", value)
+        for method, function in _methods(thing):
             _print(f"### `{name}.{method}`", "", "```text")
             _print(f"{method}{_signature(function)}", "```", "", *_docstring(function), "")
 
 
+def _methods(thing: type) -> Iterator[tuple[str, object]]:
+    """The public functions of a class and of what it extends, each once."""
+    members = {
+        name: value for base in reversed(thing.__mro__) for name, value in vars(base).items()
+    }
+    for name, value in members.items():
+        function = getattr(value, "__func__", value)
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield name, function
+
+
 def _signature(thing: object) -> str:
     try:
-        return str(inspect.signature(thing))  # type: ignore[arg-type]  # refused with a TypeError
+        text = str(inspect.signature(thing))  # type: ignore[arg-type]  # refused with a TypeError
     except (TypeError, ValueError):
         return ""
+    # Annotations are kept as text, so they are shown in quotes; nobody reads them so.
+    text = re.sub(r"(: |-> )'([^']+)'", r"\1\2", text)
+    return re.sub(r"\((self|cls)(, |(?=\)))", "(", text)
 
 
 def _docstring(thing: object) -> list[str]:
@@ -87,6 +101,21 @@ def _docstring(thing: object) -> list[str]:
         else:
             lines.append(line.strip() if line.startswith("     ") else line)
     return lines
+
+
+def policies() -> None:
+    """A table of the shipped policies."""
+    from policyguard.policy.assemble import load_policy  # noqa: PLC0415 - for this part only
+    from policyguard.policy.casefile import load_cases  # noqa: PLC0415 - as above
+
+    _print("| id | title | version | clauses | rules | retention | obligations | rows |")
+    _print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for path in sorted(ROOT.glob("policies/*/policy.yaml")):
+        policy = load_policy(path)
+        parts = (policy.notice.clauses, policy.rules, policy.retention, policy.obligations)
+        rows = len(load_cases(path.parent / "cases.yaml"))
+        cells = [f"`{policy.id}`", policy.title, policy.version, *map(len, parts), rows]
+        _print("| " + " | ".join(map(str, cells)) + " |")
 
 
 def plugins() -> None:

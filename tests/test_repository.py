@@ -96,8 +96,8 @@ def test_every_ignore_carries_its_code_and_its_reason() -> None:
 
 
 def test_no_code_is_left_open() -> None:
-    """No stub and no note to self is shipped."""
-    open_end = re.compile(r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b")
+    """No stub and no note to self is shipped; the lint may name `TODO` as what it finds."""
+    open_end = re.compile(r"# *(TODO|FIXME|XXX)\b|\braise NotImplementedError\b")
     assert [_name(path) for path in MODULES if open_end.search(path.read_text("utf-8"))] == []
 
 

@@ -28,21 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Cost: `--version` takes about twice what an empty Python takes; anything else loads typer.
     """
+    from policyguard.cli.output import run, say_version  # noqa: PLC0415 - not for `import`
+
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given == ["--version"]:
-        from policyguard.cli.output import run  # noqa: PLC0415 - kept out of the import
 
-        return run("policyguard", _version)
-    from policyguard.cli.program import run_program  # noqa: PLC0415 - typer is heavy
+    def command() -> int:
+        if given == ["--version"]:
+            return say_version()
+        from policyguard.cli.program import run_program  # noqa: PLC0415 - typer is heavy
 
-    return run_program(given)
+        return run_program(given)
 
-
-def _version() -> int:
-    from policyguard.cli.output import say, version  # noqa: PLC0415 - as above
-
-    say(f"policyguard {version()}")
-    return 0
+    return run("policyguard", command)
 
 
 def __getattr__(name: str) -> Any:

@@ -107,4 +107,5 @@ def _duration(word: str, text: str) -> str:
 
 
 def _wrong(word: str, what: str, hint: str = "") -> MistakeError:
-    return MistakeError(f"decide: --fact {word}: {what}", hint)
+    # The name alone: what is known about a person doesn't belong into a terminal's log.
+    return MistakeError(f"decide: --fact {word.partition('=')[0]}: {what}", hint)

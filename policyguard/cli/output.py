@@ -106,6 +106,12 @@ def say(text: str = "", *, colour: Colour = "") -> None:
     _write(line + "\n")
 
 
+def say_version() -> int:
+    """Print who answers, and in which version."""
+    say(f"policyguard {version()}")
+    return Exit.CLEAN
+
+
 def say_json(value: Any) -> None:
     """Print one JSON document; ASCII, so that any terminal and pipe takes it."""
     import json  # noqa: PLC0415 - `--version` does without

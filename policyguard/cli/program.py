@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from policyguard.cli import check, decide, show, sql, start
-from policyguard.cli.output import INTERRUPTED, Exit, MistakeError, run, say, say_text, version
+from policyguard.cli.output import INTERRUPTED, Exit, MistakeError, run, say_text, say_version
 
 _NAME: Final = "policyguard"
 # The class that all mistakes in arguments share. Typer has it from click, newer ones from a copy of
@@ -85,8 +85,7 @@ app: Final = typer.Typer(
 
 def _show_version(*, wanted: bool) -> None:
     if wanted:
-        say(f"{_NAME} {version()}")
-        raise typer.Exit(Exit.CLEAN)
+        raise typer.Exit(say_version())
 
 
 @app.callback(

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.cli.running import FILES, cli
 
@@ -174,3 +176,30 @@ def test_one_missing_file_doesnt_hide_the_problems_of_another() -> None:
     assert done.code == 2
     assert "none.yaml: no such file" in done.err
     assert "broken.yaml:3:1: PG101" in done.out
+
+
+WORDS = (
+    "check", "test", "show", "terms", "decide", "explain", "due", "schema", "config", "inspect",
+    "--policy", "--data", "--purpose", "--to", "--form", "--fact", "--format", "--data-map",
+    "--strict", "--kind", "--config", "--dialect", "--schema", "--sql", "--queries", "--help",
+    "shop.yaml", "map.yaml", "cases.yaml", "broken.yaml", "schema.json", "queries.jsonl", "folder",
+    "binary", "policyguard.toml", "minimal", "user.name", "marketing", "self", "json", "jsonl",
+    "postgres", "age=3", "consent:=true", "consent:marketing=true", "=", ":", "", "-", "--", "-h",
+    "\0", "\udcff", "\u202e", "é", "/dev/null", "raw", "PG001", "SELECT 1; '", "{}",
+)  # fmt: skip
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(arguments=st.lists(st.sampled_from(WORDS), max_size=9))
+def test_no_arguments_break_the_program(here: Path, arguments: list[str]) -> None:
+    """Whatever is typed, the answer is an exit code and printable text."""
+    del here
+    done = cli(*arguments)
+    assert done.code in {0, 1, 2, 3}
+    assert "internal error" not in done.err
+    assert "Traceback" not in done.err
+    assert (done.out + done.err).replace("\n", "").isprintable()

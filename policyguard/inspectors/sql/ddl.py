@@ -69,7 +69,7 @@ def catalog_from_ddl(text: str, dialect: str) -> Catalog:
         statements = guard.split(text, traits)
     except Doubt as doubt:
         # Denies: without tables nothing would be resolved; the reason names no part of the text.
-        raise PolicyGuardError("the DDL can't be read", doubt.why, code="PG401") from None
+        raise PolicyGuardError("the DDL can't be read", doubt.why) from None
     read = _Reading(traits)
     for tokens in statements:
         try:

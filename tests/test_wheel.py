@@ -1,26 +1,33 @@
-"""The wheel that users install: what is in it, and that it works without the repository."""
+"""The wheel that users install: what is in it, and that it works without the repository.
+
+It is built offline and installed into a fresh virtual environment. Its dependencies come from the
+environment that runs the tests, by a path file; what is installed there as editable isn't seen,
+because path files count in the environment's own folder only.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+POLICIES = sorted(path.parent.name for path in ROOT.glob("policies/*/policy.yaml"))
+HEAVY = ("sqlglot", "opentelemetry", "rich", "numpy", "typer", "sqlalchemy", "httpx")
 
 
-def _run(
-    *arguments: str, cwd: Path, path: Path | None = None, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+def _run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    foreign = {"PYTHONPATH", "PYTHONHOME", "POLICYGUARD_MODE", "POLICYGUARD_CONFIG"}
     return subprocess.run(
-        [sys.executable, *arguments],
+        [str(word) for word in command],
         cwd=cwd,
-        env=environment,
+        env={name: value for name, value in os.environ.items() if name not in foreign},
         capture_output=True,
         text=True,
         check=check,
@@ -28,22 +35,45 @@ def _run(
     )
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment that holds the wheel, and an empty folder to work in."""
+
+    home: Path
+    folder: Path
+
+    def python(self, *arguments: str) -> str:
+        """What a Python of the environment prints."""
+        return _run(self.home / "bin" / "python", *arguments, cwd=self.folder).stdout.strip()
+
+    def policyguard(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command that the wheel installed."""
+        script = self.home / "bin" / "policyguard"
+        return _run(script, *arguments, cwd=self.folder, check=False)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the repository."""
+    """The wheel, built from the repository without the network."""
     folder = tmp_path_factory.mktemp("wheel")
-    _run("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
+    options = ("--no-build-isolation", "--no-deps", "--no-index", "-q", "-w", folder)
+    _run(sys.executable, "-m", "pip", "wheel", *options, ROOT, cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the wheel is installed, without the repository on the path."""
-    folder = tmp_path_factory.mktemp("installed")
-    arguments = ["install", "-q", "--no-deps", "--no-index", "--target", str(folder), str(wheel)]
-    _run("-m", "pip", *arguments, cwd=folder)
-    return folder
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own."""
+    home, folder = tmp_path_factory.mktemp("venv"), tmp_path_factory.mktemp("empty")
+    _run(sys.executable, "-m", "venv", "--without-pip", home, cwd=folder)
+    python = home / "bin" / "python"
+    options = ("-q", "--no-deps", "--no-index", "--no-warn-script-location")
+    _run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=folder)
+    (site,) = home.glob("lib/python*/site-packages")
+    dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (site / "dependencies.pth").write_text("\n".join(sorted(dependencies)), encoding="utf-8")
+    return Installed(home, folder)
 
 
 def test_the_wheel_is_named_for_the_distribution(wheel: Path) -> None:
@@ -83,26 +113,59 @@ def test_the_wheel_carries_licence_and_attribution(wheel: Path) -> None:
     assert [name for name in names if name.endswith("ATTRIBUTION.md") and "licenses" in name]
 
 
-def test_the_installed_wheel_is_what_is_imported(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_is_what_is_imported(installed: Installed) -> None:
     """The tests below use the wheel and not the repository."""
-    code = "import policyguard; print(policyguard.__file__)"
-    done = _run("-c", code, cwd=tmp_path, path=installed)
-    assert Path(done.stdout.strip()).is_relative_to(installed)
+    file = installed.python("-c", "import policyguard; print(policyguard.__file__)")
+    assert Path(file).is_relative_to(installed.home)
 
 
-def test_the_installed_wheel_checks_its_own_policy(installed: Path, tmp_path: Path) -> None:
-    """A policy that ships in the wheel loads, and its truth table is right."""
-    folder = installed / "policyguard" / "policies" / "lumipic"
-    _run("-m", "policyguard", "check", str(folder / "policy.yaml"), cwd=tmp_path, path=installed)
-    files = [str(folder / "policy.yaml"), str(folder / "cases.yaml")]
-    _run("-m", "policyguard", "test", *files, cwd=tmp_path, path=installed)
+def test_the_command_tells_its_version(installed: Installed, wheel: Path) -> None:
+    """`policyguard --version` is there after installing, and says the wheel's version."""
+    done = installed.policyguard("--version")
+    assert (done.returncode, done.stdout) == (0, f"policyguard {wheel.name.split('-')[1]}\n")
 
 
-def test_importing_the_package_loads_no_heavy_library(installed: Path, tmp_path: Path) -> None:
-    """`import policyguard` leaves sqlglot, OpenTelemetry, rich, numpy and all plugins unloaded."""
-    code = (
-        "import sys, policyguard; heavy = {'sqlglot', 'opentelemetry', 'rich', 'numpy', 'typer',"
-        " 'sqlalchemy', 'httpx'}; print(sorted(heavy & set(sys.modules)))"
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_shipped_policy_is_found_by_its_id(installed: Installed, policy: str) -> None:
+    """Each policy in the wheel loads without an error, and its truth table is right."""
+    checked = installed.policyguard("check", policy)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    tested = installed.policyguard("test", policy)
+    assert (tested.returncode, tested.stderr) == (0, "")
+
+
+def test_the_files_to_start_from_are_written(installed: Installed, tmp_path: Path) -> None:
+    """`policyguard init` works from the wheel, and what it writes can be used."""
+    assert (
+        installed.policyguard("init", "--from", "lumipic", "--dir", str(tmp_path)).returncode == 0
     )
-    done = _run("-c", code, cwd=tmp_path, path=installed)
-    assert done.stdout.strip() == "[]"
+    checked = installed.policyguard("check", str(tmp_path / "policy.yaml"))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_demo_says_that_it_needs_the_repository(installed: Installed) -> None:
+    """The wheel holds no example application, and says so in one line."""
+    done = installed.policyguard("demo")
+    assert done.returncode == 2
+    assert "clone the repository" in done.stderr
+
+
+def test_the_core_works_without_any_plugin(installed: Installed) -> None:
+    """No plugin can be imported there, and a guard decides all the same."""
+    code = (
+        "import importlib.util, policyguard, policyguard.config, pathlib;"
+        "found = [n for n in ('asgi', 'httpx', 'sqlalchemy')"
+        " if importlib.util.find_spec(f'policyguard_{n}')];"
+        "home = pathlib.Path(policyguard.__file__).parent / 'policies' / 'lumipic';"
+        "guard = policyguard.Guard.load(home / 'policy.yaml', data_map=home / 'data-map.yaml');"
+        "answer = guard.decide(data='user.biometric.face_embedding', to='facebook_pixel',"
+        " purpose='marketing.advertising.third_party.targeted');"
+        "print(found, answer.verdict)"
+    )
+    assert installed.python("-W", "error", "-c", code) == "[] deny"
+
+
+def test_importing_the_package_loads_no_heavy_library(installed: Installed) -> None:
+    """`import policyguard` leaves sqlglot, OpenTelemetry, rich, numpy and all plugins unloaded."""
+    code = f"import sys, policyguard; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    assert installed.python("-c", code) == "[]"

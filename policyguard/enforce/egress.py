@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from policyguard.enforce.guard import INCOMPLETE, Guard
+from policyguard.enforce.guard import Guard
+from policyguard.enforce.seen import INCOMPLETE
 from policyguard.inspectors.http import OutgoingRequest, parts, recipients_of, transport_of
 from policyguard.policy.flow import Label
 from policyguard.policy.hosts import canonical_host

@@ -18,6 +18,7 @@ from policyguard.enforce.logreport import LogReporter
 from policyguard.enforce.modes import Modes
 from policyguard.enforce.ports import At, Effect, Mode, Plugin, Record, Reporter
 from policyguard.enforce.routes import Routes
+from policyguard.enforce.seen import labels_seen
 from policyguard.enforce.site import call_site
 from policyguard.enforce.tally import Tally
 from policyguard.enforce.violation import Judged, PolicyViolation, build, fingerprint
@@ -25,7 +26,6 @@ from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.errors import PluginError, TermError
 from policyguard.inspectors.http import OutgoingRequest
-from policyguard.inspectors.payload import value_leaves
 from policyguard.labels.registry import Registry
 from policyguard.labels.typed import labels_of_value
 from policyguard.policy.datamap import DataMap
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     from policyguard.enforce.sql import Planner, SqlCheck
 
 _LOGGER: Final = logging.getLogger("policyguard")
-# What was labelled here can't all be searched for, so nothing that leaves is known to be clean.
-INCOMPLETE: Final = Label(
-    "", source="a labelled value that can't be searched for", evidence="suspected"
-)
-UNKNOWN_OBJECT: Final = "unknown object"
 
 
 class Guard:
@@ -258,21 +253,7 @@ class Guard:
         found: list[tuple[Label, str, Any]] = [(label, where, "strong") for label, where in known]
         for part in labels_of_value(value):
             found += [(label, part.path, "strong") for label in part.labels]
-        registry = self.registry
-        if len(registry) or registry.saturated:
-            payload = value_leaves(value)
-            found += [
-                (hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)
-            ]
-            if registry.saturated:
-                found.append((INCOMPLETE, "", "strong"))
-            elif not payload.readable:
-                # An object that isn't data, such as a client, is shown; data that nobody can read
-                # to the end may hold anything that was seen.
-                strength = "weak" if payload.why == UNKNOWN_OBJECT else "strong"
-                label = Label("", source=payload.why, evidence="suspected")
-                found.append((label, "", strength))
-        return found
+        return found + labels_seen(self.registry, value)
 
     def remember(self, value: object, *labels: Label) -> None:
         """From now on the value carries these labels in the current scope.

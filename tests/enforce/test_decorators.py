@@ -530,7 +530,7 @@ def test_a_sink_under_a_source_under_a_purpose() -> None:
         with pytest.raises(PolicyViolation) as caught:
             track({"features": vector})
     assert caught.value.decision.path == (COUNTING, ADS)
-    assert caught.value.decision.clauses == ("2",)
+    assert "2" in caught.value.decision.clauses
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlglot import exp
 
+from policyguard.inspectors.sql.commons import with_commons
 from policyguard.inspectors.sql.projection import projected
-from policyguard.inspectors.sql.queries import with_commons
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen, whole_row
 from policyguard.inspectors.sql.sources import add_source, join_all
 from policyguard.inspectors.sql.tables import base_relation, find_made, table_path

@@ -59,7 +59,7 @@ def copied(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
 def _exported(walk: Walk, tree: exp.Export) -> tuple[Columns, tuple[Export, ...]]:
     """BigQuery's EXPORT DATA: the place is an option."""
     only(tree, "this", "connection", "options")
-    walk.claim(tree.args.get("connection"), tree.args.get("options"))
+    walk.claim(*nodes(tree.args.get("connection")), tree.args["options"])
     columns = walk.query(tree.this, None, Env()).columns
     outputs = tuple(Output(name, as_sources(value.sources)) for name, value in columns)
     uris = [

@@ -93,7 +93,11 @@ def _one(walk: Walk, part: exp.Expr, scope: Scope, env: Env) -> tuple[str, Value
     if isinstance(part, exp.Alias):
         return walk.fold(part.args["alias"]), value
     if isinstance(part, exp.Column) and isinstance(part.this, exp.Identifier):
-        return walk.fold(part.this), value
+        name = walk.fold(part.this)
+        if walk.traits.string_names and not part.args.get("table") and not scope.find(name):
+            # It is a string in double quotes, so it isn't a name to be shown.
+            return "", value
+        return name, value
     if isinstance(part, exp.Dot) and isinstance(part.args["expression"], exp.Identifier):
         return walk.fold(part.args["expression"]), value
     return "", value

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlglot import exp
 
+from policyguard.inspectors.sql.commons import with_commons
 from policyguard.inspectors.sql.expressions import window_frame
 from policyguard.inspectors.sql.pivots import pivoted
 from policyguard.inspectors.sql.projection import projected
@@ -24,16 +25,13 @@ from policyguard.inspectors.sql.values import (
     columns_of,
     union,
 )
-from policyguard.inspectors.sql.walk import Common, Env, Found, Walk, nodes, only, unknown
+from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
 
 _SELECT_PARTS: Final = (
     *("with_", "expressions", "hint", "distinct", "from_", "laterals", "joins", "kind"),
     *("where", "prewhere", "group", "having", "qualify", "windows", "order", "sort"),
     *("distribute", "cluster", "limit", "offset", "locks", "sample", "operation_modifiers"),
 )
-# The CTEs of one WITH see each other, and themselves, without RECURSIVE.
-_MUTUAL: Final = frozenset({"sqlite", "tsql"})
-_ROUNDS: Final = 8
 _DEPTH: Final = 60
 
 
@@ -70,60 +68,6 @@ def query_relation(walk: Walk, node: exp.Expr, scope: Scope | None, env: Env) ->
         columns = projected(walk, [exp.Star()], inner, env)
         return Relation(columns, shape=shape)
     raise unknown(node)
-
-
-def with_commons(walk: Walk, node: exp.Expr, env: Env) -> Env:
-    """The CTEs of a query, evaluated; one that is never named counts for nothing."""
-    clause = node.args.get("with_")
-    if clause is None:
-        return env
-    only(clause, "expressions", "recursive", "search")
-    walk.claim(clause.args.get("search"))
-    inner = Env(outer=env)
-    mutual = bool(clause.args.get("recursive")) or walk.traits.name in _MUTUAL
-    if mutual:
-        inner.pending = {walk.fold(common.args["alias"].this) for common in clause.expressions}
-    for common in clause.expressions:
-        only(common, "this", "alias", "materialized")
-        alias = common.args["alias"]
-        only(alias, "this", "columns")
-        name = walk.fold(alias.this)
-        names = [walk.fold(column) for column in alias.args.get("columns") or ()]
-        with walk.apart() as found:
-            if mutual and isinstance(common.this, exp.SetOperation):
-                relation = _recursive(walk, common.this, name, names, inner)
-            elif isinstance(common.this, exp.Query | exp.Values):
-                relation = walk.query(common.this, None, inner)
-            else:
-                relation = walk.change(common.this, inner)
-        inner.pending.discard(name)
-        if found.writes:
-            walk.found.add(found)
-        named = relation.renamed(names) if names else relation
-        inner.commons[name] = Common(named, found, level=len(walk.around))
-    return inner
-
-
-def _recursive(
-    walk: Walk, node: exp.SetOperation, name: str, names: list[str], env: Env
-) -> Relation:
-    """A recursive CTE: repeated with what the last round found, until nothing is added."""
-    start: exp.Expr = node
-    inner = Env(outer=env)
-    below = inner
-    while isinstance(start, exp.SetOperation):
-        below = with_commons(walk, start, below)
-        start = start.this
-    relation = walk.query(start, None, below)
-    for _ in range(_ROUNDS):
-        named = relation.renamed(names) if names else relation
-        inner.commons[name] = Common(named, Found())
-        again = walk.query(node, None, inner)
-        same = [value.sources for _, value in again.columns]
-        if same == [value.sources for _, value in relation.columns]:
-            return again
-        relation = again
-    raise Doubt("a recursive query doesn't settle")
 
 
 def _bracketed(walk: Walk, node: exp.Expr, scope: Scope | None, env: Env) -> Relation:

@@ -12,10 +12,10 @@ from typing import Final
 from sqlglot import exp
 
 from policyguard.inspectors.sql.changes import change_relation, target_of
+from policyguard.inspectors.sql.commons import with_commons
 from policyguard.inspectors.sql.exports import copied
 from policyguard.inspectors.sql.facts import facts_of
 from policyguard.inspectors.sql.model import Export, Fact, Kind, Output, Statement, Use, Write
-from policyguard.inspectors.sql.queries import with_commons
 from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.tables import table_path
 from policyguard.inspectors.sql.values import (

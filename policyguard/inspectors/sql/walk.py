@@ -64,12 +64,14 @@ class Env:
     """The CTEs that a query can name, innermost first.
 
     Attributes:
-        pending: names defined later in a WITH whose CTEs see each other.
+        pending: CTEs that see each other and weren't needed yet, with how to evaluate them.
+        busy: those that are being evaluated.
     """
 
     commons: dict[str, Common] = field(default_factory=dict)
     outer: Env | None = None
-    pending: set[str] = field(default_factory=set)
+    pending: dict[str, Callable[[], None]] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> Common | None:
         """The nearest CTE of exactly that folded name."""
@@ -77,10 +79,25 @@ class Env:
         while env is not None:
             if name in env.commons:
                 return env.commons[name]
-            if name in env.pending:
-                raise Doubt("a CTE is named before the text defines it")
+            if name in env.pending or name in env.busy:
+                return env.settle(name)
             env = env.outer
         return None
+
+    def settle(self, name: str) -> Common:
+        """Evaluate a CTE that is needed now.
+
+        Raises:
+            Doubt: it needs itself.
+        """
+        if name in self.busy:
+            raise Doubt("a CTE needs itself to begin with")
+        if name in self.pending:
+            self.busy.add(name)
+            make = self.pending.pop(name)
+            make()
+            self.busy.discard(name)
+        return self.commons[name]
 
     def resembles(self, name: str) -> bool:
         """Whether a CTE has that name in another letter case."""

@@ -32,6 +32,7 @@ class Maker:
     commons: list[dict[str, list[str]]] = field(default_factory=list)
     count: int = 0
     qualified: bool = False
+    hidden: frozenset[str] = frozenset()
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -102,7 +103,12 @@ class Maker:
                 text, names = self.recursive(depth - 1, name)
                 parts.append(f"{name}({', '.join(names)}) AS ({text})")
             else:
+                hidden = self.hidden
+                if self.dialect == "sqlite":
+                    # There a name means the CTE itself inside its own text.
+                    self.hidden = hidden | {name}
                 text, columns = self.query(depth - 1, [])
+                self.hidden = hidden
                 names = [f"{column}{i}" for i, column in enumerate(columns)]
                 if self.chance(0.3):
                     names = [self.rng.choice(NAMES) + str(i) for i in range(len(columns))]
@@ -260,7 +266,7 @@ class Maker:
         visible: dict[str, list[str]] = dict(TABLES)
         for scope in self.commons:
             visible.update(scope)
-        name = self.rng.choice(list(visible))
+        name = self.rng.choice([own for own in visible if own not in self.hidden])
         alias = self.fresh()
         word = " AS " if self.chance(0.5) else " "
         shown = f'"{name}"' if self.chance(0.1) else self.cased(name)

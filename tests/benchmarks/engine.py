@@ -127,7 +127,9 @@ def growth(report: Report) -> None:
         subject = Subject(size, requests=20_000)
         snapshot = subject.snapshot()
         decider(snapshot, subject)()
-        works[str(size)] = Work(decider(snapshot, subject), len(subject.requests))
+        count = len(subject.requests)
+        works[str(size)] = Work(decider(snapshot, subject), count)
+        works[f"look {size}"] = Work(looker(subject.closure(), subject), count)
     gc.freeze()
     taken = compare(works, rounds=7)
     gc.unfreeze()
@@ -135,6 +137,8 @@ def growth(report: Report) -> None:
         ratio = taken[str(size)] / taken[str(SMALL)]
         note = f"{taken[str(size)]:.0f} ns a decision, random keys"
         report.add("growth", f"{size:,} rules against {SMALL}", ratio, "x", most=most, note=note)
+        plain = taken[f"look {size}"] / taken[f"look {SMALL}"]
+        report.add("growth", "... the same of the dict look-up", plain, "x", note="cache misses")
 
 
 class _WithoutAliases(yaml.CSafeDumper):

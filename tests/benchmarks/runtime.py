@@ -35,12 +35,12 @@ STARTS = 7
 def _calls(function: Callable[..., object], count: int = CALLS) -> Work:
     def run() -> None:
         for _ in range(count):
-            function(1)
+            function(1, "a@b", how="x")
 
     return Work(run, count)
 
 
-def bare(_: int) -> None:
+def bare(one: int, two: str, *, how: str) -> None:
     """What is guarded: nothing at all, so that only the guard costs."""
 
 
@@ -87,7 +87,7 @@ def guarded(report: Report) -> None:
         )
     direct = taken["bare"]
     part = "guarded call"
-    report.add(part, "an empty function, called directly", direct, "ns", note="the yardstick")
+    report.add(part, "an empty function, called directly", direct, "ns", note="three arguments")
     report.add(part, "behind *args and **kwargs that do nothing", taken["pass"] / direct, "x")
     report.add(part, "behind a wrapt decorator that does nothing", taken["wrapt"] / direct, "x")
     for name, shown in (("sink", "@guard.sink, declared data"), ("purpose", "@guard.purpose")):
@@ -116,11 +116,11 @@ def telemetry(report: Report) -> None:
     keep = _Keep()
     guard.reporters = (keep,)
 
-    def check(_: int) -> None:
+    def check(*_: object, **__: object) -> None:
         guard.check("x", to="nobody", data=data)
 
     with guard.purpose(purpose):
-        check(1)
+        check()
         silent = observe(guard)
         guard.reporters = (keep,)
         logs = LoggerProvider(shutdown_on_exit=False)
@@ -132,7 +132,7 @@ def telemetry(report: Report) -> None:
         tracer = tracing.get_tracer("bench")
         attributes: dict[str, str | int] = {"a": "one", "b": "two", "c": "three", "d": 4}
 
-        def span(_: int) -> None:
+        def span(*_: object, **__: object) -> None:
             with tracer.start_as_current_span("one", attributes=attributes):
                 pass
 
@@ -140,8 +140,8 @@ def telemetry(report: Report) -> None:
         taken = compare(
             {
                 "span": _calls(span, few),
-                "silent": _calls(lambda _: silent.report(keep.record), few),
-                "speaking": _calls(lambda _: speaking.report(keep.record), few),
+                "silent": _calls(lambda *_, **__: silent.report(keep.record), few),
+                "speaking": _calls(lambda *_, **__: speaking.report(keep.record), few),
                 "check": _calls(check, few),
             }
         )

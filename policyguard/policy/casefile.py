@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from policyguard.errors import CasesError, Problem
 from policyguard.policy.flow import CONTEXT_KEYS, RAW, Form, Verdict, close_form
-from policyguard.policy.loader import Document, Limits, printable, read_document
+from policyguard.policy.loader import Document, Limits, printable, read_document, read_regular
 from policyguard.policy.terms import Ambiguous
 
 _KEYS: Final = ("id", "data", "form", "purpose", "recipient", "context", "expect", "cites", "why")
@@ -102,10 +102,11 @@ def read_jsonl(path: Path) -> Document:
     document = _Lines(str(path))
     document.numbers, document.tree = [], []
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, _LIMITS).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         # Denies: a table that can't be read proves nothing.
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        broken = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        why = error.strerror if isinstance(error, OSError) else broken
         message = f"can't read the file: {str(why).lower()}"
         document.problems.append(Problem(str(path), 0, 0, "PG001", message))
         return document

@@ -123,7 +123,7 @@ def read_document(path: Path, *, name: str = "", limits: Limits = LIMITS) -> Doc
     name = name or str(path)
     document = Document(name)
     try:
-        data = _read(path, limits)
+        data = read_regular(path, limits)
     except (OSError, ValueError) as error:
         # Denies: a file that can't be read is no policy.
         why = error.strerror if isinstance(error, OSError) else str(error)
@@ -151,7 +151,8 @@ def read_trusted(text: str) -> dict[str, Any]:
     return document.tree
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def read_regular(path: Path, limits: Limits) -> bytes:
+    """The bytes of a regular file; raises OSError, or ValueError with a sentence of ours."""
     # Non-blocking, so that a named pipe can't hang the load; refused just below.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(fd, "rb") as file:

@@ -50,6 +50,7 @@ def value_of(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
     name = type(node).__name__
     if name in LEAVES:
         return EMPTY
+    walk.spend(1)
     handler = HANDLERS.get(name)
     if handler is not None:
         return handler(walk, node, scope, env)

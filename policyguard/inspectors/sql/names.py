@@ -41,6 +41,7 @@ def name_value(walk: Walk, node: exp.Expr, scope: Scope) -> Value:
     merged = scope.merged.get(name)
     if merged is not None:
         return merged
+    walk.spend(sum(len(part.seen) for part in scope.chain()))
     found = scope.find(name)
     if found:
         values = [walk.read(seen, value) for seen, value in found]
@@ -50,6 +51,7 @@ def name_value(walk: Walk, node: exp.Expr, scope: Scope) -> Value:
 
 def _dotted(walk: Walk, node: exp.Expr, scope: Scope, path: tuple[str, ...]) -> Value:
     """`relation.column`, `schema.relation.column`, `column.field`, longest relation first."""
+    walk.spend(sum(len(part.seen) for part in scope.chain()))
     values: list[Value] = []
     for split in range(len(path) - 1, 0, -1):
         for seen in scope.relations(path[:split]):

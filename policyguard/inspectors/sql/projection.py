@@ -176,6 +176,7 @@ def _last(part: exp.Expr) -> exp.Expr:
 def _spread(walk: Walk, seen: list[Seen], scope: Scope) -> Columns:
     """All columns of some relations in order; columns joined by USING come once, and first."""
     columns = _listed(seen, scope)
+    walk.spend(len(columns))
     for one in seen:
         walk.read(one, one.relation.row())
     return columns

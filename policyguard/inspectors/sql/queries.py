@@ -47,6 +47,7 @@ def query_relation(walk: Walk, node: exp.Expr, scope: Scope | None, env: Env) ->
     Raises:
         Doubt: a part that isn't understood.
     """
+    walk.spend(10)
     if isinstance(node, exp.Select):
         return _select(walk, node, scope, env)
     if isinstance(node, exp.SetOperation):

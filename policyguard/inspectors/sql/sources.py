@@ -186,7 +186,9 @@ def join_all(walk: Walk, joins: list[exp.Expr], scope: Scope, env: Env) -> froze
         if str(join.args.get("kind") or "").upper() not in _KINDS:
             raise unknown(join)
         before = len(scope.seen)
-        left = spelled(scope)
+        joined = bool(join.args.get("using") or join.args.get("method"))
+        left = spelled(scope) if joined else []
+        walk.spend(len(left))
         shape |= add_source(walk, join.this, scope, env)
         for key in ("on", "match_condition"):
             for part in nodes(join.args.get(key)):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from policyguard.inspectors.sql.model import How
     from policyguard.inspectors.sql.traits import Traits
 
+MAX_WORK: Final = 60_000
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -135,6 +136,7 @@ class Walk:
         made: relations that earlier statements of the text made.
         views: names of the views that are being expanded.
         around: what was found outside of the CTEs that are being evaluated.
+        work: steps taken so far.
         claimed: ids of the name nodes that were understood.
     """
 
@@ -149,6 +151,7 @@ class Walk:
     claimed: set[int] = field(default_factory=set)
     views: list[str] = field(default_factory=list)
     around: list[Found] = field(default_factory=list)
+    work: int = 0
 
     def fold(self, node: exp.Expr | str) -> str:
         """The folded name of an identifier, which is thereby understood."""
@@ -166,9 +169,20 @@ class Walk:
 
     def read(self, seen: Seen | None, value: Value) -> Value:
         """Note that the value of a relation's column is read."""
+        self.spend(len(value.sources))
         if seen is not None and seen.relation.base:
             self.found.reads |= columns_of(value.sources)
         return value
+
+    def spend(self, steps: int) -> None:
+        """Count work that grows faster than the text.
+
+        Raises:
+            Doubt: it is more than any statement that people write needs.
+        """
+        self.work += steps
+        if self.work > MAX_WORK:
+            raise Doubt("the statement takes too much work to follow")
 
     def use(self, pairs: Pairs, how: How) -> frozenset[str]:
         """Note columns that decide which rows come, or in which order."""

@@ -19,7 +19,7 @@ from policyguard.enforce.context import Scope
 from policyguard.enforce.ports import At, Mode, Strength
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
-from policyguard.policy.terms import at_or_below
+from policyguard.policy.terms import SELF, at_or_below
 
 STRICTNESS: Final[tuple[Mode, ...]] = ("off", "flag", "redact", "block")
 _SWITCH_SECONDS: Final = 0.5
@@ -176,14 +176,13 @@ class Modes:
         for entry in self.entries:
             if entry.applies(today, scope) and entry.match.fits(snapshot, decision, at, route):
                 return entry.mode
-        lenient = strength == "weak" or self._own_read(snapshot, decision, at, scope)
+        lenient = strength == "weak" or self._own_read(snapshot, decision, at)
         return "flag" if lenient and self.default not in ("off", "flag") else self.default
 
     @staticmethod
-    def _own_read(snapshot: Snapshot, decision: Decision, at: At, scope: Scope | None) -> bool:
+    def _own_read(snapshot: Snapshot, decision: Decision, at: At) -> bool:
         """A read by the application itself, of nothing that must be named, that no rule forbids."""
-        reader = scope.reader if scope else "self"
-        if at != "sql" or decision.flow.recipient != reader or decision.reason == "forbidden":
+        if at != "sql" or decision.flow.recipient != SELF or decision.reason == "forbidden":
             return False
         return not snapshot.context.roots(decision.flow.data)
 

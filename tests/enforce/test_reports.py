@@ -41,7 +41,7 @@ def test_other_flows_and_other_places_are_new(caplog: pytest.LogCaptureFixture) 
     made = guard("flag")
 
     def one(**asked: str) -> None:
-        made.check("x", **{"to": "pixel", "data": EMAIL, "purpose": ADS, **asked})  # type: ignore[arg-type]  # all are text
+        made.check("x", **{"to": "pixel", "data": EMAIL, "purpose": ADS, **asked})
 
     for _ in range(3):
         one()

@@ -99,13 +99,9 @@ def test_it_never_proposes_another_purpose_and_only_reviewed_forms(
     if decision.allowed:
         return
     found = violation(data=data, to=to, purpose=purpose)
-    words = {
-        GUARD.snapshot.context.taxonomy.purposes.phrase(one) for one in (ADS, COUNTING, ACCOUNT)
-    }
-    for word in (words | {ADS, COUNTING, ACCOUNT}) - {
-        purpose,
-        GUARD.snapshot.context.taxonomy.purposes.phrase(purpose),
-    }:
+    phrase = GUARD.snapshot.context.taxonomy.purposes.phrase
+    others = {ADS, COUNTING, ACCOUNT} - {purpose}
+    for word in others | {phrase(other) for other in others}:
         assert word not in found.hint
     assert {change.kind for change in found.nearest} <= {"fact", "recipient", "drop"}
     assert "reviewed transform" not in str(found)

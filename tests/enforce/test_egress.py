@@ -1,0 +1,175 @@
+"""A request is judged as it leaves: who gets it, what is in it, how it travels."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from policyguard import NoPurpose, PolicyViolation
+from policyguard.inspectors.http import OutgoingRequest
+from policyguard.policy.flow import RAW
+from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, COUNTING, EMAIL, LIKES, Memory, counts, guard
+
+GUARD = guard()
+
+
+def request(body: object = None, **more: Any) -> OutgoingRequest:
+    """A request to the pixel, with a JSON body."""
+    given: dict[str, Any] = {
+        "method": "POST",
+        "host": "pixel.example",
+        "scheme": "https",
+        "path": "/tr",
+        "headers": (("content-type", "application/json"),),
+        "body": json.dumps(body).encode() if isinstance(body, dict) else body,
+    }
+    return OutgoingRequest(**{**given, **more})
+
+
+def denied(sent: OutgoingRequest, purpose: str = ADS, data: str = EMAIL) -> PolicyViolation:
+    """The violation of a request in whose scope the address was seen."""
+    with GUARD.purpose(purpose):
+        GUARD.remember(ADDRESS, GUARD.label(data))
+        with pytest.raises(PolicyViolation) as caught:
+            GUARD.egress(sent)
+    return caught.value
+
+
+def typed(kind: str, content: bytes) -> OutgoingRequest:
+    """A request with a body of this content type."""
+    return request(body=content, headers=(("content-type", kind),))
+
+
+def with_header(name: str, value: str) -> OutgoingRequest:
+    """A request without a body, with one header."""
+    return request(headers=((name, value),))
+
+
+PART = b'Content-Disposition: form-data; name="m"\r\n\r\n'
+MULTIPART = b"--x\r\n" + PART + ADDRESS.encode() + b"\r\n--x--\r\n"
+ZIPPED = gzip.compress(json.dumps({"m": ADDRESS}).encode())
+B64 = base64.b64encode(ADDRESS.encode()).decode()
+BASIC = base64.b64encode(f"{ADDRESS}:pw".encode()).decode()
+FORM = "application/x-www-form-urlencoded"
+PLACES: dict[str, tuple[OutgoingRequest, str]] = {
+    "JSON": (request({"user": {"mail": ADDRESS}}), "body.user.mail"),
+    "gzip": (request(body=ZIPPED, headers=(("content-encoding", "gzip"),)), "body.m"),
+    "query": (request(query=f"em={quote(ADDRESS)}"), "query.em"),
+    "path": (request(path=f"/tr/{quote(ADDRESS)}"), "path[1]"),
+    "header": (with_header("x-user", ADDRESS), "header.x-user"),
+    "cookie": (with_header("cookie", f"a=1; u={ADDRESS}"), "cookie.u"),
+    "basic auth": (with_header("authorization", f"Basic {BASIC}"), "header.authorization"),
+    "form": (typed(FORM, f"mail={quote(ADDRESS)}".encode()), "body.mail"),
+    "multipart": (typed("multipart/form-data; boundary=x", MULTIPART), "body.m"),
+    "plain text": (typed("text/plain", ADDRESS.encode()), "body"),
+    "base64": (request({"d": B64}), "body.d"),
+}
+
+
+@pytest.mark.parametrize(("sent", "where"), PLACES.values(), ids=PLACES)
+def test_a_labelled_value_is_found_wherever_it_stands(sent: OutgoingRequest, where: str) -> None:
+    """Body, query, path, header, cookie: the denial names the place, never the value."""
+    found = denied(sent)
+    assert (found.decision.flow.data, found.decision.flow.recipient) == (EMAIL, "pixel")
+    assert found.sent_at.endswith(f"({where})")
+    assert ADDRESS not in str(found)
+
+
+def test_a_request_without_labelled_values_passes() -> None:
+    """Other values of the same kind are nobody's business here."""
+    with GUARD.purpose(ADS):
+        GUARD.remember(ADDRESS, GUARD.label(EMAIL))
+        GUARD.egress(request({"user": {"mail": "somebody@else.example"}}))
+
+
+def test_nothing_seen_means_nothing_to_look_for() -> None:
+    """A scope without labelled values sends what it likes, and nothing is counted."""
+    made = guard()
+    with made.purpose(ADS):
+        made.egress(request({"user": ADDRESS}))
+    assert counts(made) == {}
+
+
+NOBODY = "unknown_recipient"
+EVIL = "pixel.example.evil.example"
+HOSTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "declared": ({}, "pixel", "not_covered"),
+    "declared subdomain": ({"host": "eu.pixel.example", "path": "/"}, "pixel", "not_covered"),
+    "upper case, dot": ({"host": "PIXEL.example."}, "pixel", "not_covered"),
+    "other path": ({"path": "/track"}, "pixel.example", NOBODY),
+    "undeclared": ({"host": "tracker.example"}, "tracker.example", NOBODY),
+    "looks declared": ({"host": EVIL}, EVIL, NOBODY),
+    "unreadable": ({"host": "a b"}, "unreadable-host", NOBODY),
+    "empty": ({"host": ""}, "unreadable-host", NOBODY),
+}
+
+
+@pytest.mark.parametrize(("sent", "recipient", "reason"), HOSTS.values(), ids=HOSTS)
+def test_the_host_says_who_gets_it(sent: dict[str, Any], recipient: str, reason: str) -> None:
+    """Declared by host and path, or nobody."""
+    found = denied(request({"m": ADDRESS}, **sent))
+    assert (found.decision.flow.recipient, found.decision.reason) == (recipient, reason)
+
+
+def test_where_two_claim_a_host_the_stricter_verdict_counts() -> None:
+    """One of the two may get it, the other may not: nobody gets it."""
+    alone = request({"page": ADDRESS}, host="count.example", path="/")
+    shared = request({"page": ADDRESS}, host="shared.example", path="/")
+    with GUARD.purpose(COUNTING):
+        GUARD.remember(ADDRESS, GUARD.label(LIKES))
+        GUARD.egress(alone)
+    found = denied(shared, COUNTING, LIKES)
+    assert found.decision.flow.recipient == "other_counter"
+
+
+def test_what_is_allowed_over_https_is_denied_over_http() -> None:
+    """The transport is a fact that the guard sees itself."""
+    secure = request({"m": ADDRESS}, host="mail.example", path="/send")
+    with GUARD.purpose(ACCOUNT):
+        GUARD.remember(ADDRESS, GUARD.label(EMAIL))
+        GUARD.egress(secure)
+    found = denied(request({"m": ADDRESS}, host="mail.example", path="/", scheme="http"), ACCOUNT)
+    assert found.decision.rules == ("encrypted-only",)
+
+
+def test_a_claimed_transport_does_not_count() -> None:
+    """What the code says about the transport gives way to what is seen."""
+    sent = request({"m": ADDRESS}, host="mail.example", path="/", scheme="http")
+    with GUARD.context(purpose=ACCOUNT, facts={"transport": "https"}):
+        GUARD.remember(ADDRESS, GUARD.label(EMAIL))
+        with pytest.raises(PolicyViolation):
+            GUARD.egress(sent)
+
+
+def test_a_stream_in_a_scope_that_saw_something_cannot_be_told() -> None:
+    """A body nobody can read may hold what was seen, whoever gets it."""
+    found = denied(request(streaming=True))
+    assert found.decision.reason in {"cannot_tell", "unknown_recipient"}
+    assert "a body that is streamed" in str(found)
+    with GUARD.purpose(ADS):
+        GUARD.egress(request(streaming=True))
+
+
+def test_without_a_purpose_nothing_labelled_leaves() -> None:
+    """Outside any scope too: what the process saw is remembered."""
+    made = guard()
+    made.remember(ADDRESS, made.label(EMAIL))
+    with pytest.raises(NoPurpose):
+        made.egress(request({"m": ADDRESS}, host="mail.example", path="/"))
+
+
+def test_a_record_names_the_host_and_the_place() -> None:
+    """For reports: host, place in the body, where it was about to leave."""
+    memory = Memory()
+    made = guard("flag", memory)
+    with made.purpose(ADS):
+        made.remember(ADDRESS, made.label(EMAIL))
+        made.egress(request({"m": ADDRESS}, host="Tracker.example."))
+    (record,) = memory.records
+    assert (record.at, record.host, record.where) == ("http", "tracker.example", "body.m")
+    assert record.decision.flow == (EMAIL, RAW, ADS, "tracker.example")

@@ -48,8 +48,11 @@ $(STAMP): pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python
 demo: $(STAMP)  ## run the picture service and see the embedding stopped on its way to the ad pixel
 	@$(BIN)/python -m policyguard demo
 
+# One seed for all workers, so that they agree on names of tests that show a set; another one each
+# time, so that nothing comes to rest on an order.
 test: $(STAMP)  ## run all tests
-	@$(BIN)/python -m pytest -n 2
+	@seed=$${PYTHONHASHSEED:-$$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}; \
+	echo "PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(BIN)/python -m pytest -n 2
 
 check: $(STAMP)  ## everything that is not a test: style, types, layers, documents
 	$(BIN)/ruff check .

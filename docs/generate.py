@@ -134,7 +134,7 @@ def plugins() -> None:
 
 
 def _ranges(project: dict[str, object]) -> list[str]:
-    found = list(project.get("dependencies", []))  # type: ignore[call-overload]  # TOML
+    found: list[str] = list(project.get("dependencies", []))  # type: ignore[call-overload]  # TOML
     for items in project.get("optional-dependencies", {}).values():  # type: ignore[attr-defined]  # TOML
         found += items
     return found

@@ -400,9 +400,10 @@ class Guard(enforce.Guard):
             job_purpose=os.environ.get("POLICYGUARD_PURPOSE") or loaded.settings.purpose,
         )
         if loaded.settings.telemetry:
-            from policyguard.observe.otel import observe  # noqa: PLC0415 - only where it is asked for
+            from policyguard.observe.otel import exporting, observe  # noqa: PLC0415 - only where asked for
 
-            made.reporters = (*made.reporters, observe(made))
+            made.took = observe(made).took
+            made.exempt = exporting
         return made
 
     def install(self, *plugins: str | Plugin) -> None:

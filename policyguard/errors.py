@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Severity = Literal["error", "warning"]
+_SHOWN = 200  # of the problems of one file; past that nobody reads on
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,8 +93,10 @@ class ProblemsError(PolicyGuardError):
         self.code = errors[0].code if errors else "PG000"
 
     def __str__(self) -> str:
-        """All problems, a line each."""
-        return "\n".join(str(problem) for problem in self.problems)
+        """Problems, a line each; `problems` holds them all."""
+        lines = [str(problem) for problem in self.problems[:_SHOWN]]
+        more = len(self.problems) - len(lines)
+        return "\n".join([*lines, f"and {more} more"] if more else lines)
 
 
 class PolicyError(ProblemsError):

@@ -97,7 +97,9 @@ PATCHES: Final[dict[Any, Callable[..., Any]]] = {httpx.Client: _sync, httpx.Asyn
 def _judge(request: httpx.Request) -> None:
     outgoing = _outgoing(request)
     for guard in tuple(_guards):
-        guard.egress(outgoing)
+        # The application's flows are judged, not the telemetry's own requests.
+        if not guard.exempt():
+            guard.egress(outgoing)
 
 
 def _readable(request: httpx.Request) -> bool:

@@ -6,7 +6,7 @@ makes a new one that points to its parent. Start reading at `Scope` and `Entered
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from types import TracebackType
@@ -61,7 +61,7 @@ class Scope:
             self.reader = SELF
             self.registry = Registry()
             self.route = ""
-            self.id = secrets.randbits(32)
+            self.id = random.getrandbits(32)
         else:
             self.purpose, self.path = parent.purpose, parent.path
             self.change_denied = parent.change_denied

@@ -8,9 +8,10 @@ at `Guard` and `Guard.settle`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import wraps
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from policyguard.enforce.context import Entered, Scope, current_scope, restore
@@ -77,6 +78,9 @@ class Guard:
             (name, [parse_host_pattern(host) for host in who.hosts])
             for name, who in recipients.items()
         )
+        # Telemetry's own requests are not the application's flows; set with telemetry only.
+        self.exempt: Callable[[], bool] = lambda: False
+        self.took: Callable[[At, str, float], None] | None = None
         self._planner: Planner | None = None
         self._installed: dict[str, Callable[[], None]] = {}
         self._outside = Registry()
@@ -281,13 +285,28 @@ class Guard:
         """Judge a statement before it runs; see `policyguard.enforce.sql`."""
         from policyguard.enforce.sql import check_sql  # noqa: PLC0415 - SQL is loaded when first used
 
-        return check_sql(self, text, dialect, parameters)
+        with self._timed("sql"):
+            return check_sql(self, text, dialect, parameters)
 
     def egress(self, request: OutgoingRequest) -> None:
         """Search an outgoing request and judge what is found; see `policyguard.enforce.egress`."""
         from policyguard.enforce.egress import check_request  # noqa: PLC0415 - a circle otherwise
 
-        check_request(self, request)
+        with self._timed("http"):
+            check_request(self, request)
+
+    @contextmanager
+    def _timed(self, at: At) -> Iterator[None]:
+        """Tell `took` how long a check took and how it ended, if anybody listens."""
+        if self.took is None:
+            yield
+            return
+        start, outcome = perf_counter(), "deny"
+        try:
+            yield
+            outcome = "allow"
+        finally:
+            self.took(at, outcome, perf_counter() - start)
 
     # What these share.
 

@@ -3,7 +3,7 @@
 Layer: engine. A condition tree is split into its atoms and the logic above them. The atoms of all
 rules that cover a flow are compiled into one function from facts to an integer, its *state*: in
 base 3, one digit an atom (0 fails, 1 holds, 2 unknown). All logic above the atoms is a function of
-that integer, so it runs once per state. Start reading at `split` and `compile_atoms`.
+that integer, so it runs once per state. Start reading at `split` and `Compiler`.
 """
 
 from __future__ import annotations
@@ -253,20 +253,51 @@ _READ: Final[Mapping[str, str]] = {
 }
 
 
-def compile_atoms(atoms: Sequence[Atom], declared: Terms) -> AtomsFunction:
-    """One function from facts to the state of all atoms.
+class Compiler:
+    """Compiles the atoms of one policy; what several flows ask is compiled once and shared.
 
-    Args:
-        atoms: distinct, with the flow's purpose filled in.
-        declared: purposes that count in consent and opt-out.
-
-    Returns:
-        facts -> sum of 3**i times the state of atom i.
-
-    Cost: source is compiled once per shape (the sequence of kinds), then shared.
+    So the answer to a question is remembered once for each person, not once for each flow, and
+    flows with the same questions run the same code, which the processor has at hand.
     """
-    shape = tuple((_shape(atom), atom.wanted) for atom in atoms)
-    return _factory(shape)(*(_constant(atom, declared) for atom in atoms))
+
+    __slots__ = ("_declared", "_functions", "_questions")
+
+    def __init__(self, declared: Terms) -> None:
+        self._declared = declared
+        self._functions: dict[tuple[Atom, ...], AtomsFunction] = {}
+        self._questions: dict[Atom, object] = {}
+
+    def function(self, atoms: tuple[Atom, ...], *, keep: bool) -> AtomsFunction:
+        """One function from facts to the state of all atoms.
+
+        Args:
+            atoms: distinct, with the flow's purpose filled in.
+            keep: for other flows; not where callers choose the words, of which there is no end.
+
+        Returns:
+            facts -> sum of 3**i times the state of atom i.
+
+        Cost: source is compiled once per shape (the sequence of kinds), then shared.
+        """
+        found = self._functions.get(atoms)
+        if found is None:
+            shape = tuple((_shape(atom), atom.wanted) for atom in atoms)
+            found = _factory(shape)(*(self._constant(atom, keep=keep) for atom in atoms))
+            if keep:
+                self._functions[atoms] = found
+        return found
+
+    def _constant(self, atom: Atom, *, keep: bool) -> object:
+        if _shape(atom) != "question":
+            return atom.value
+        # Whether yes or no is wanted is asked outside of the question.
+        asked = Atom(atom.kind, atom.value)
+        found = self._questions.get(asked)
+        if found is None:
+            found = _question(asked, self._declared)
+            if keep:
+                self._questions[asked] = found
+        return found
 
 
 def _shape(atom: Atom) -> str:
@@ -277,7 +308,7 @@ def _shape(atom: Atom) -> str:
     return atom.kind
 
 
-def _constant(atom: Atom, declared: Terms) -> object:
+def _question(atom: Atom, declared: Terms) -> object:
     if atom.kind == "consent" or atom.kind == "opt_out":  # noqa: PLR1714 - narrows the type
         return Asked(atom.kind, cast("str", atom.value), declared)
     if atom.kind == "region":

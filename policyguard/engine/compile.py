@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Final
 
-from policyguard.engine.atoms import outlived, split
+from policyguard.engine.atoms import Compiler, outlived, split
 from policyguard.engine.covers import (
     NO_ASK,
     Compiled,
@@ -32,7 +32,7 @@ from policyguard.policy.loader import collector_paused
 from policyguard.policy.rules import NamedOnly, Policy, Recipient, Retention, Rule, Selector
 from policyguard.policy.terms import at_or_below
 
-MEMO_SIZE: Final = 1 << 18
+MEMO_SIZE: Final = 1 << 17
 
 
 class Snapshot:
@@ -155,6 +155,7 @@ def _context(policy: Policy) -> Context:
         places={rule.id: policy.place(rule.id) for rule in parts},
         changes=None if changes is None else tuple((c.from_, c.to) for c in changes),
         nearest=nearest_clauses,
+        compiler=Compiler(taxonomy.purposes),
     )
 
 

@@ -16,9 +16,9 @@ from policyguard.engine.atoms import (
     UNKNOWN,
     Atom,
     AtomsFunction,
+    Compiler,
     Logic,
     State,
-    compile_atoms,
     digit,
 )
 from policyguard.engine.covers import Compiled
@@ -48,6 +48,7 @@ class Context:
         places: rule id to file:line.
         changes: allowed purpose changes; None allows all.
         nearest: finds the clauses that a denial without rules cites.
+        compiler: of the conditions.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Context:
     places: Mapping[str, str]
     changes: tuple[tuple[str, str], ...] | None
     nearest: Callable[[Context, Flow], tuple[str, ...]]
+    compiler: Compiler
 
     def roots(self, data: str) -> list[tuple[str, tuple[str, ...]]]:
         """The `named_only` roots at, above or below the data."""
@@ -126,7 +128,7 @@ class Answer:
         self._order = {atom: i for i, atom in enumerate(dict.fromkeys(asked))}
         self._certain = certain
         if self._order:
-            self.atoms = compile_atoms(tuple(self._order), context.taxonomy.purposes)
+            self.atoms = context.compiler.function(tuple(self._order), keep=known)
         else:
             self.always = self.settle(0)
 

@@ -307,6 +307,12 @@ def _returned(
         inner.seen.append(Seen(seen.alias, relation, seen.path))
     outer = Scope(walk.traits, seen=[Seen(name, rows) for name in _OLD_AND_NEW])
     inner.parent = outer
+    if walk.traits.name != "postgres":
+        # Elsewhere `*` stands for the target alone.
+        star = exp.Column(this=exp.Star(), table=exp.to_identifier(target.alias, quoted=True))
+        parts = [star if isinstance(one, exp.Star) else one for one in clause.expressions]
+        walk.claim(*(one for one in clause.expressions if isinstance(one, exp.Star)))
+        return Relation(projected(walk, parts, inner, env))
     return Relation(projected(walk, clause.expressions, inner, env))
 
 

@@ -116,7 +116,8 @@ class Statement:
             fields then hold what was found before the doubt, and must not be relied upon.
         why: for `unresolved`, the reason; "" otherwise. Names and places in the text only.
         reads: every base column that is read anywhere.
-        outputs: the result's columns in order; empty when it returns no rows.
+        outputs: the result's columns in order; empty when it returns no rows. A result of
+            another width (a plan, a driver's own columns) may hold any of `reads` anywhere.
         predicates: the base columns of `uses`.
         uses: predicates with how they are used.
         tables: base tables and views that are read.

@@ -73,7 +73,7 @@ def matching(walk: Walk, node: exp.Expr, columns: Columns) -> Columns:
             columns = _without(columns, walk.fold(_last(part)))
         return columns
     pattern = which.name if isinstance(which, exp.Literal) and which.is_string else ""
-    if not _PLAIN_PATTERN.fullmatch(pattern):
+    if not pattern or not _PLAIN_PATTERN.fullmatch(pattern):
         raise Doubt("a pattern of columns that isn't understood")
     found = [column for column in columns if re.search(pattern, column[0])]
     if not found:
@@ -87,6 +87,8 @@ def _one(walk: Walk, part: exp.Expr, scope: Scope, env: Env) -> tuple[str, Value
         inner = inner.this
     wide = type(inner).__name__
     spreads = walk.traits.name in {"spark", "databricks", "duckdb"} and wide == "Explode"
+    if spreads and isinstance(inner.this, exp.Array) and not inner.args.get("expressions"):
+        spreads = False
     if wide in known.WIDE_CLASSES or spreads:
         raise Doubt(f"a function that yields several columns stands for one{place(part)}")
     value = walk.value(part, scope, env)

@@ -47,6 +47,7 @@ class Scope:
         aliases: names given in the select list, evaluated when asked for.
         merged: columns that USING or NATURAL made one of.
         flat: what `*` stands for, once USING or NATURAL made columns one.
+        inner: the same for joins in brackets that are being joined.
         params: names bound by a lambda.
         windows: named windows and the columns they order and part by.
     """
@@ -57,6 +58,7 @@ class Scope:
     aliases: dict[str, Callable[[], Value]] = field(default_factory=dict)
     merged: dict[str, Value] = field(default_factory=dict)
     flat: Columns | None = None
+    inner: Columns | None = None
     params: dict[str, Value] = field(default_factory=dict)
     windows: dict[str, Value] = field(default_factory=dict)
 

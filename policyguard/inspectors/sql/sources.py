@@ -155,8 +155,10 @@ def _group(walk: Walk, node: exp.Subquery, scope: Scope, env: Env) -> frozenset[
     if node.args.get("alias") is None:
         for name, value in inner.merged.items():
             scope.merged[name] = value
-        if scope.flat is not None or inner.flat is not None:
-            scope.flat = [*spelled(scope), *spelled(inner)]
+        if inner.flat is not None and not scope.seen:
+            scope.flat = inner.flat
+        elif inner.flat is not None:
+            scope.inner = inner.flat
         scope.seen += inner.seen
         return shape
     if any(one.relation.unlisted is not None for one in inner.seen):
@@ -183,26 +185,39 @@ def join_all(walk: Walk, joins: list[exp.Expr], scope: Scope, env: Env) -> froze
             *("this", "on", "side", "kind", "using", "method", "global_", "hint"),
             *("match_condition", "directed"),
         )
-        if str(join.args.get("kind") or "").upper() not in _KINDS:
+        kind = str(join.args.get("kind") or "").upper()
+        if kind not in _KINDS:
             raise unknown(join)
-        before = len(scope.seen)
-        joined = bool(join.args.get("using") or join.args.get("method"))
-        left = spelled(scope) if joined else []
-        walk.spend(len(left))
+        before, flat, merged = len(scope.seen), scope.flat, dict(scope.merged)
         shape |= add_source(walk, join.this, scope, env)
         for key in ("on", "match_condition"):
             for part in nodes(join.args.get(key)):
                 shape |= walk.use(walk.value(part, scope, env).sources, "join")
-        keys = [walk.fold(_key(part)) for part in join.args.get("using") or ()]
-        walk.claim(*(join.args.get("using") or ()))
-        natural = str(join.args.get("method") or "").upper() == "NATURAL"
-        if keys or natural:
-            shape |= _merge(walk, None if natural else keys, left, before, scope)
-        elif scope.flat is not None:
-            scope.flat += [column for one in scope.seen[before:] for column in one.relation.columns]
-        if str(join.args.get("kind") or "").upper() in {"SEMI", "ANTI"}:
+        shape |= _laid_out(walk, join, before, scope)
+        if kind in {"SEMI", "ANTI"}:
+            # Only the left side goes on.
             del scope.seen[before:]
+            scope.flat, scope.merged = flat, merged
     return shape
+
+
+def _laid_out(walk: Walk, join: exp.Expr, before: int, scope: Scope) -> frozenset[str]:
+    """What `*` stands for after a join, and the columns that USING or NATURAL reads."""
+    keys = [walk.fold(_key(part)) for part in join.args.get("using") or ()]
+    walk.claim(*(join.args.get("using") or ()))
+    natural = str(join.args.get("method") or "").upper() == "NATURAL"
+    inner, scope.inner = scope.inner, None
+    if not keys and not natural and scope.flat is None and inner is None:
+        return frozenset()
+    listed = [column for one in scope.seen[:before] for column in one.relation.columns]
+    left = listed if scope.flat is None else list(scope.flat)
+    right = [column for one in scope.seen[before:] for column in one.relation.columns]
+    right = right if inner is None else inner
+    walk.spend(len(left) + len(right))
+    if keys or natural:
+        return _merge(walk, None if natural else keys, (left, right), before, scope)
+    scope.flat = left + right
+    return frozenset()
 
 
 def _key(part: exp.Expr) -> exp.Expr:
@@ -210,11 +225,11 @@ def _key(part: exp.Expr) -> exp.Expr:
 
 
 def _merge(
-    walk: Walk, keys: list[str] | None, left: Columns, before: int, scope: Scope
+    walk: Walk, keys: list[str] | None, both: tuple[Columns, Columns], before: int, scope: Scope
 ) -> frozenset[str]:
     """Columns of both sides that a join makes one of; both are read."""
     sides = scope.seen[:before], scope.seen[before:]
-    right: Columns = [column for one in sides[1] for column in one.relation.columns]
+    left, right = both
     if keys is None:
         if any(one.relation.unlisted is not None for one in scope.seen):
             raise Doubt("a natural join of a table whose columns aren't all known")

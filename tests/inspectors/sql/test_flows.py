@@ -88,6 +88,7 @@ def test_a_predicate_is_told_apart_from_an_output(sql: str, use: tuple[str, str]
 
 
 # fmt: off
+PAIR = "(outbox b JOIN outbox c USING (id))"
 LAYOUT = [
     ("postgres", "SELECT * FROM visits JOIN devices USING (patient_id)",
      "patient_id id doctor reason seen_at id ip location meta"),
@@ -101,6 +102,17 @@ LAYOUT = [
     ("snowflake", "SELECT * RENAME (ip AS x) FROM devices", "id patient_id X location meta"),
     ("duckdb",   "SELECT min(COLUMNS('^i')) FROM devices", " "),
     ("duckdb",   "SELECT COLUMNS(* EXCLUDE (meta)) FROM devices", "id patient_id ip location"),
+    ("postgres", "SELECT * FROM outbox a JOIN (outbox b JOIN outbox c USING (id)) USING (id)",
+     "id val val val"),
+    ("postgres", f"SELECT * FROM outbox a JOIN outbox d USING (id) JOIN {PAIR} ON true",
+     "id val val id val val"),
+    ("postgres", "SELECT * FROM (outbox b JOIN outbox c USING (id)) JOIN outbox d ON true",
+     "id val val id val"),
+    ("duckdb",   "SELECT * FROM outbox a SEMI JOIN outbox b USING (id)", "id val"),
+    ("duckdb",   "DELETE FROM outbox USING visits v WHERE v.id = outbox.id RETURNING *", "id val"),
+    ("postgres", "DELETE FROM outbox o USING outbox v WHERE v.id = o.id RETURNING *",
+     "id val id val"),
+    ("sqlite",   "UPDATE outbox SET val = 'x' FROM visits v RETURNING *", "id val"),
     ("postgres", "SELECT (x).* FROM (SELECT o AS x FROM outbox o) s", "id val"),
     ("postgres", "TABLE outbox", "id val"),
     ("duckdb",   "FROM outbox", "id val"),

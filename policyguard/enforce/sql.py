@@ -6,6 +6,7 @@ reading at `check_sql`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -29,6 +30,12 @@ _FORM_OF: Final = {
 }
 # What an unresolved statement may give: any data, so any label, so none that can be named.
 ANYTHING: Final = Label("", source="a statement that can't be resolved", evidence="suspected")
+# Words without which no dialect puts rows anywhere; many more texts have them than write.
+_WRITES: Final = re.compile(
+    r"\b(insert|merge|copy|replace|update|into|unload|export|put|call|do|exec\w*)\b"
+    r"|\bcreate\b.*\b(select|from|with)\b",
+    re.DOTALL,
+)
 # Who gets what a statement sends that was not even read: nobody that a policy could declare.
 UNREADABLE: Final = "unreadable-statement"
 Labels = tuple[Label, ...]
@@ -116,8 +123,10 @@ class Planner:
         return Plan(tuple(reads.values()), tuple(leaves), outputs, unresolved, names)
 
     def _named_recipients(self, text: str) -> Iterator[tuple[str, Labels]]:
-        """Recipients whose tables a text mentions: what can't be resolved may write to them."""
+        """Recipients whose tables a text mentions beside a word that writes."""
         plain = text.casefold()
+        if not _WRITES.search(plain):
+            return
         for name, table in self.data_map.model.tables.items():
             pieces = name.rpartition(".")[2].casefold().split("*")
             if table.recipient is not None and all(piece in plain for piece in pieces):

@@ -150,6 +150,18 @@ def test_an_unresolved_write_to_a_recipient_is_denied(text: str) -> None:
     assert (found.decision.reason, found.decision.flow.recipient) == ("cannot_tell", "pixel")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['PRAGMA main.table_info("audience")', "SELECT * FROM audience", "VACUUM audience"],
+)
+def test_what_only_looks_at_a_recipients_table_passes(text: str) -> None:
+    """Reflection and reads of it are no flow to the recipient, understood or not."""
+    made = guard()
+    with made.purpose(ACCOUNT):
+        made.sql(text, dialect="sqlite")
+    assert all(recipient != "pixel" for _, recipient, _ in counts(made))
+
+
 @pytest.mark.parametrize("dialect", ["", "firebird", "SQLITE3"])
 def test_a_dialect_nobody_knows_denies(dialect: str) -> None:
     """Without its dialect a text may say anything."""

@@ -14,9 +14,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
 from policyguard.cli import app
+from policyguard.codes import CODES
+from policyguard.config import Settings
+from policyguard.policy.mapfile import DataMapFile
 from policyguard.policy.rules import Policy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,12 +111,16 @@ def _commands() -> list[str]:
     return sorted(getattr(get_command(app), "commands", {}))
 
 
-def test_every_key_of_the_policy_language_is_documented() -> None:
-    """The page on the policy language names every key that the loader accepts."""
-    page = (ROOT / "docs" / "reference" / "policy-language.md").read_text("utf-8")
+LANGUAGES = {"policy-language": Policy, "data-map": DataMapFile, "configuration": Settings}
+
+
+@pytest.mark.parametrize(("name", "model"), LANGUAGES.items(), ids=LANGUAGES)
+def test_every_key_of_a_file_is_documented(name: str, model: type[BaseModel]) -> None:
+    """The page on a file names every key that its loader accepts."""
+    page = (ROOT / "docs" / "reference" / f"{name}.md").read_text("utf-8")
     spans = re.findall(r"`([^`\n]+)`", page)
     documented = {word for span in spans for word in re.findall(r"[a-z_][a-z0-9_]*", span)}
-    missing = sorted(_keys(Policy.model_json_schema(by_alias=True)) - documented)
+    missing = sorted(_keys(model.model_json_schema(by_alias=True)) - documented)
     assert missing == []
 
 
@@ -124,6 +132,12 @@ def _keys(schema: object) -> set[str]:
         return set()
     own = set(schema.get("properties", {}))
     return own.union(*map(_keys, schema.values()))
+
+
+def test_every_code_is_documented() -> None:
+    """The page on errors has an entry for every code."""
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
+    assert set(re.findall(r"^`(PG\d{3})` ", page, re.MULTILINE)) == set(CODES)
 
 
 def test_the_glossary_is_in_alphabetical_order() -> None:

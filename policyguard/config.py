@@ -93,7 +93,9 @@ class Settings(Part):
     switch_file: str | None = Field(None, description="a file with one word, a mode; read live")
     purpose: str | None = Field(None, description="the purpose where code and route say none")
     plugins: tuple[str, ...] = Field((), description="integrations to install")
-    telemetry: bool = Field(default=False, description="report violations to OpenTelemetry")
+    telemetry: bool = Field(
+        default=False, strict=True, description="report violations to OpenTelemetry"
+    )
     routes: dict[str, str] = Field(default_factory=dict, description="purposes by route")
     enforcement: tuple[EnforcementSettings, ...] = Field((), description="first match wins")
 

@@ -5,7 +5,6 @@ Layer: enforce. Start reading at `labels_seen`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from policyguard.enforce.ports import Strength
@@ -18,6 +17,7 @@ INCOMPLETE: Final = Label(
     "", source="a labelled value that can't be searched for", evidence="suspected"
 )
 _UNKNOWN_OBJECT: Final = "unknown object"
+_BINARY: Final = "binary body"
 
 
 class Seen(NamedTuple):
@@ -42,22 +42,28 @@ def labels_seen(registry: Registry, value: object) -> list[Seen]:
     if not len(registry) and not registry.saturated:
         return []
     payload = value_leaves(value)
-    found = [Seen(*hit) for hit in registry.search(_opened(payload))]
+    parts, why = _opened(payload)
+    found = [Seen(*hit) for hit in registry.search(parts)]
     if registry.saturated:
         found.append(Seen(INCOMPLETE, "", "strong"))
-    elif not payload.readable:
+    elif why:
         # An object that is no data, such as a client, is shown; data that nobody can read to the
         # end may hold anything that was seen.
-        weak = payload.why == _UNKNOWN_OBJECT
-        label = Label("", source=payload.why, evidence="suspected")
-        found.append(Seen(label, "", "weak" if weak else "strong"))
+        strength: Strength = "weak" if why == _UNKNOWN_OBJECT else "strong"
+        found.append(Seen(Label("", source=why, evidence="suspected"), "", strength))
     return found
 
 
-def _opened(payload: Payload) -> Iterator[tuple[str, object]]:
-    """All leaves, and those of the documents that stand in bytes, such as encoded JSON."""
+def _opened(payload: Payload) -> tuple[list[tuple[str, object]], str]:
+    """All leaves, and those of the documents in bytes, such as encoded JSON; why not all of them.
+
+    Bytes that are no text are searched for as a whole, like any other value.
+    """
+    parts, why = list(payload.leaves), payload.why
     for path, leaf in payload.leaves:
-        yield path, leaf
         if isinstance(leaf, bytes | bytearray | memoryview):
-            for inner, part in leaves(bytes(leaf), None).leaves:
-                yield f"{path}.{inner}".strip("."), part
+            inner = leaves(bytes(leaf), None)
+            parts += [(f"{path}.{name}".strip("."), part) for name, part in inner.leaves]
+            if not inner.readable and inner.why != _BINARY and why in {"", _UNKNOWN_OBJECT}:
+                why = inner.why
+    return parts, why

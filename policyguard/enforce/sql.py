@@ -150,9 +150,9 @@ class Planner:
             if recipient is not None and write.how not in ("delete", "drop"):
                 yield recipient, self._sent(write.outputs, statement)
         for export in statement.exports:
-            place = export.place or f"export-{export.kind}"
             recipient = self.data_map.table_recipient(export.place) if export.place else None
-            yield recipient or place, self._sent(export.outputs, statement)
+            # Not the place itself: it is a literal of the statement and may hold personal data.
+            yield recipient or f"export-{export.kind}", self._sent(export.outputs, statement)
 
     def _sent(self, outputs: tuple[Output, ...], statement: Statement) -> Labels:
         """Labels of what is sent; of everything that is read where it isn't known more exactly."""

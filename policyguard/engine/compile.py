@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Final
 
-from policyguard.engine.atoms import Compiler, outlived, split
+from policyguard.engine.atoms import Compiler, Logic, outlived, split
 from policyguard.engine.covers import (
     NO_ASK,
     Compiled,
@@ -26,6 +26,7 @@ from policyguard.engine.decide import Answer, Context, constant, resolve
 from policyguard.engine.decision import Decision
 from policyguard.engine.index import Index
 from policyguard.engine.nearest import nearest_clauses
+from policyguard.policy.conditions import When
 from policyguard.policy.digest import policy_digest
 from policyguard.policy.flow import NO_FACTS, Facts, Flow, Form, Reason
 from policyguard.policy.loader import collector_paused
@@ -136,7 +137,8 @@ def _context(policy: Policy) -> Context:
     forbids = Index(taxonomy.data, taxonomy.purposes, from_below=True)
     # Rules name the same recipients over and over: each list of them is resolved once.
     reached = cache(partial(_reached, recipients))
-    parts = [_rule(rule, recipients, reached) for rule in policy.rules]
+    conditions = _Split()
+    parts = [_rule(rule, recipients, reached, conditions) for rule in policy.rules]
     parts += [_retention(kept, recipients) for kept in policy.retention]
     for number, rule in enumerate(parts):
         index = permits if rule.effect == "permit" else forbids
@@ -176,8 +178,26 @@ def _reached(
     return reach(targets, recipients, wide=not permit, permit=permit)
 
 
+class _Split(dict[When, Logic]):
+    """Conditions as logic, each distinct one split once: rules share a handful of them."""
+
+    def of(self, when: When) -> Logic:
+        """The condition as logic over atoms."""
+        try:
+            found = self.get(when)
+            if found is None:
+                found = self[when] = split(when)
+        except TypeError:
+            # Denies nothing: a condition that names purposes has no hash, and is split anew.
+            return split(when)
+        return found
+
+
 def _rule(
-    rule: Rule, recipients: Mapping[str, Recipient], reached: Callable[..., Reach]
+    rule: Rule,
+    recipients: Mapping[str, Recipient],
+    reached: Callable[..., Reach],
+    conditions: _Split,
 ) -> Compiled:
     permit = rule.permit is not None
     cover = rule.cover
@@ -189,7 +209,7 @@ def _rule(
         to=reached(cover.to, permit=permit),
         ask=ask(cover.form),
         excepts=exceptions(rule.excepts, recipients, permit=permit),
-        when=None if rule.when is None else split(rule.when),
+        when=None if rule.when is None else conditions.of(rule.when),
         lenient=rule.if_unknown is not None,
         cites=tuple(sorted({sys.intern(clause) for clause in rule.cites})),
     )

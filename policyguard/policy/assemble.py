@@ -178,6 +178,13 @@ def merge(sources: Sequence[Source], problems: list[Problem]) -> Policy:
     child = sources[-1].model
     places: dict[str, Mark] = {}
     for source in sources:
+        for section in ("rules", "retention"):
+            found = source.document.item_places(section)
+            for part, index in zip(
+                getattr(source.model, section), source.index.get(section, ()), strict=True
+            ):
+                line, col = found[index] if found else (1, 1)
+                places.setdefault(part.id, (source.document.file, line, col))
         for name, path in _parts(source):
             line, col = source.document.place(path, of_key=isinstance(path[-1], str))
             places.setdefault(name, (source.document.file, line, col))
@@ -212,11 +219,8 @@ def merge(sources: Sequence[Source], problems: list[Problem]) -> Policy:
 
 
 def _parts(source: Source) -> Iterator[tuple[str, Sequence[str | int]]]:
-    """What has a place of its own: its name (`Policy.mark`) and its path in the file."""
+    """What else has a place of its own: its name (`Policy.mark`) and its path in the file."""
     model = source.model
-    for section in ("rules", "retention"):
-        for index, part in enumerate(getattr(model, section)):
-            yield part.id, source.path(section, index)
     for index, promise in enumerate(model.obligations):
         yield f"obligations {promise.id}", source.path("obligations", index)
     yield from ((f"recipients {name}", ("recipients", name)) for name in model.recipients)

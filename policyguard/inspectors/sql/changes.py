@@ -91,7 +91,8 @@ def _insert(walk: Walk, node: exp.Insert, env: Env) -> Relation:
     scope = Scope(walk.traits, seen=[target])
     conflict = node.args.get("conflict")
     if conflict is not None:
-        columns = columns + _conflict(walk, conflict, scope, columns, env)
+        alias = given.args.get("alias") if isinstance(given, exp.Values) else None
+        columns = columns + _conflict(walk, conflict, scope, (alias, columns), env)
     _note(walk, path, target, "insert", columns)
     return _returned(walk, node, scope, (target, columns), env)
 
@@ -107,7 +108,9 @@ def _into(walk: Walk, node: exp.Expr) -> tuple[exp.Expr, list[str]]:
     ]
 
 
-def _conflict(walk: Walk, node: exp.Expr, scope: Scope, columns: Columns, env: Env) -> Columns:
+def _conflict(
+    walk: Walk, node: exp.Expr, scope: Scope, row: tuple[exp.Expr | None, Columns], env: Env
+) -> Columns:
     """ON CONFLICT and ON DUPLICATE KEY: what would have been inserted is called `excluded`."""
     only(
         node,
@@ -121,9 +124,12 @@ def _conflict(walk: Walk, node: exp.Expr, scope: Scope, columns: Columns, env: E
         walk.use(walk.read(scope.seen[0], whole_row(scope.seen[0].relation)).sources, "filter")
     for part in nodes(node.args.get("conflict_keys")):
         walk.use(walk.value(part, scope, env).sources, "filter")
+    alias, columns = row
     inserted = Relation(columns, unlisted=lambda _: Value(union(v for n, v in columns if not n)))
     inner = Scope(walk.traits, seen=[*scope.seen, Seen("excluded", inserted)])
-    inner.params.clear()
+    if alias is not None:
+        only(alias, "this")
+        inner.seen.append(Seen(walk.fold(alias.this), inserted))
     for key in ("where", "index_predicate"):
         for part in nodes(node.args.get(key)):
             walk.use(walk.value(part, inner, env).sources, "filter")

@@ -17,6 +17,7 @@ from policyguard.inspectors.sql.projection import EACH
 from policyguard.inspectors.sql.scope import Doubt, Scope, whole_row
 from policyguard.inspectors.sql.values import EMPTY, Value, became, opened, union
 from policyguard.inspectors.sql.walk import Env, Walk, children, nodes, only, place, unknown
+from policyguard.inspectors.sql.windows import filtered, window_value, within_group
 from policyguard.inspectors.sql.words import words
 
 PLAIN: Final = words(
@@ -24,7 +25,7 @@ PLAIN: Final = words(
     Add Adjacent All And Any AtTimeZone Between BitwiseAnd BitwiseLeftShift BitwiseNot
     BitwiseOr BitwiseRightShift BitwiseXor Bracket CastToStrType Cube DPipe Distance
     Distinct Div EQ Escape ExtendsLeft ExtendsRight FormatJson FromTimeZone GT GTE Glob
-    GroupingSets ILike IgnoreNulls IntDiv Interval Is JSONKeyValue JSONValue LT LTE Like
+    GroupingSets ILike IgnoreNulls IntDiv Interval Is JSONKeyValue Limit JSONValue LT LTE Like
     Match Mod Mul NEQ Neg Not NullSafeEQ NullSafeNEQ Or Order Ordered Overlaps RespectNulls
     Rollup SimilarTo Slice Sub Tuple Variadic Where Xor
     """
@@ -32,7 +33,7 @@ PLAIN: Final = words(
 LEAVES: Final = words(
     """
     BitString Boolean ByteString CharacterSet Heredoc HexString IntervalSpan JSONPath
-    Literal National Null OnCondition PseudoType RawString SessionParameter UnicodeString
+    Literal National Null OnCondition PseudoType RawString UnicodeString
     Var WeekStart
     """
 )
@@ -213,59 +214,6 @@ def _in(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
     return Value(became(union(parts), "derived"))
 
 
-def _window(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
-    """A function over a window. A total over a window may be one row's value."""
-    only(node, "this", "partition_by", "order", "spec", "alias", "over", "first")
-    inner = walk.value(node.this, scope, env)
-    frame = window_frame(walk, node, scope, env)
-    function = node.this
-    while isinstance(function, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
-        function = function.this
-    name = type(function).__name__
-    sources = inner.sources
-    if name in known.AGGREGATED_CLASSES and name not in known.COUNT_CLASSES:
-        sources = frozenset(
-            (col, "derived" if via == "aggregated" else via) for col, via in sources
-        )
-    return Value(sources | became(frame.sources, "derived"))
-
-
-def window_frame(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
-    """The columns that order, part and bound a window, named windows included."""
-    parts: list[Value] = []
-    for key in ("partition_by", "order"):
-        parts += [walk.value(child, scope, env) for child in nodes(node.args.get(key))]
-    spec = node.args.get("spec")
-    if spec is not None:
-        only(spec, "kind", "start", "start_side", "end", "end_side", "exclude")
-        parts += [walk.value(child, scope, env) for child in children(spec)]
-    alias = node.args.get("alias")
-    if alias is not None:
-        named = scope.window(walk.fold(alias))
-        if named is None:
-            raise Doubt(f"a named window isn't known{place(node)}")
-        parts.append(named)
-    frame = Value(union(parts))
-    walk.use(frame.sources, "window")
-    return frame
-
-
-def _filter(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
-    """An aggregate over some rows: the condition flows as the aggregate does."""
-    only(node, "this", "expression")
-    inner = walk.value(node.this, scope, env)
-    test = walk.value(node.args["expression"], scope, env)
-    walk.use(test.sources, "filter")
-    total = type(node.this).__name__ in known.AGGREGATED_CLASSES
-    return Value(inner.sources | became(test.sources, "aggregated" if total else "derived"))
-
-
-def _within_group(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
-    only(node, "this", "expression")
-    parts = [walk.value(child, scope, env) for child in children(node)]
-    return Value(became(union(parts), "derived"))
-
-
 def _lambda(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
     """Its parameters stand for parts of the other arguments, which are counted there."""
     only(node, "this", "expressions", "colon")
@@ -374,8 +322,8 @@ HANDLERS: Final[dict[str, Handler]] = {
     "Dot": _dot,
     "Except": _scalar,
     "Exists": _exists,
-    "Filter": _filter,
-    "HavingMax": _within_group,
+    "Filter": filtered,
+    "HavingMax": within_group,
     "Identifier": _bare,
     "If": _if,
     "In": _in,
@@ -390,12 +338,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "PropertyEQ": _keyed,
     "Pseudocolumn": _column,
     "Select": _scalar,
+    "SessionParameter": _claimed,
     "Star": _star,
     "Subquery": _scalar,
     "TryCast": _cast,
     "Union": _scalar,
     "Values": _scalar,
-    "Window": _window,
-    "WithinGroup": _within_group,
+    "Window": window_value,
+    "WithinGroup": within_group,
     "XMLElement": _element,
 }

@@ -115,7 +115,7 @@ AGGREGATED_NAMES: Final = words(
 HASHED_NAMES: Final = words(
     """
     md5 sha1 sha224 sha256 sha384 sha512 sha2 digest hmac crypt hashbytes sha512_256 to_hmac
-    hmac_sha256 hmac_sha512 sipash128 blake3
+    func_sha1 hmac_sha256 hmac_sha512 sipash128 blake3
     """
 )
 ENCRYPTED_NAMES: Final = words(
@@ -133,66 +133,78 @@ DECRYPTED_NAMES: Final = words(
 DIRECT_NAMES: Final = frozenset(["any_value", "ifnull", "isnull", "nvl", "arbitrary", "anylast"])
 DERIVED_NAMES: Final = words(
     """
-    abs age all any array array_cat array_dims array_fill array_length array_lower array_ndims
-    array_position array_positions array_remove array_replace array_shuffle array_to_json
-    array_to_string array_to_tsvector array_upper ascii bit_and bit_count bit_length bit_or
-    bit_xor bool_and bool_or btrim cardinality ceil ceiling changes char char_length
-    charindex choose chr clock_timestamp col_description concat concat_ws convert_from
-    convert_to convert cosine_similarity cube_distance date date_format date_part datediff
-    datename datepart daterange day dayname dayofmonth dayofweek dayofyear decode degrees
-    dense_rank div elt encode every exp export_set extract extractvalue field find_in_set
-    float format format_type from_base64 from_days from_unixtime gcd gen_random_uuid
-    generate_subscripts get_bit get_byte glob greatest has_column_privilege
-    has_table_privilege hex hour iif inet_aton inet_ntoa initcap insert instr int4 int4range
-    int8 int8range interval isempty isfinite json json_agg json_agg_strict json_array
-    json_array_elements json_array_elements_text json_array_insert json_array_length
-    json_arrayagg json_build_array json_build_object json_contains json_contains_path
-    json_depth json_each json_each_text json_error_position json_extract json_extract_path
-    json_extract_path_text json_extract_string json_group_array json_group_object
-    json_insert json_keys json_length json_merge_patch json_merge_preserve json_object
-    json_object_agg json_object_keys json_overlaps json_patch json_pretty json_query
-    json_quote json_remove json_replace json_search json_set json_storage_size
-    json_strip_nulls json_to_record json_to_recordset json_to_tsvector json_type json_typeof
-    json_unquote json_valid json_value jsonb jsonb_agg jsonb_array_elements
-    jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object
-    jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert
-    jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists jsonb_path_match
-    jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set
-    jsonb_set_lax jsonb_strip_nulls jsonb_to_record jsonb_to_recordset jsonb_to_tsvector
-    jsonb_typeof julianday justify_interval lastval lcase lcm left length levenshtein like
-    likelihood likely list list_aggregate list_contains list_sort list_value ln
-    localtimestamp locate log log10 log2 lower lower_inc lower_inf lpad ltrim make_date
-    make_interval make_set make_time make_timestamp make_timestamptz makedate maketime
-    masklen microsecond mid min_scale minute mod month monthname multirange network nextval
-    normalize now nth_value ntile nullif num_nonnulls num_nulls numnode numrange
-    obj_description octet_length oct ord overlay parse_ident patindex percent_rank
-    period_add period_diff pg_advisory_lock pg_advisory_unlock pg_advisory_xact_lock pg_backend_pid
-    pg_sleep pg_try_advisory_lock pg_try_advisory_xact_lock pg_column_size pg_encoding_to_char
-    pg_get_constraintdef pg_get_expr pg_get_indexdef pg_get_userbyid pg_is_in_recovery
-    pg_relation_size pg_size_pretty pg_table_is_visible pg_table_size pg_total_relation_size
+    abs age all any array array_cat array_dims array_distinct array_except array_fill
+    array_intersect array_join array_length array_lower array_max array_min array_ndims
+    array_position array_positions array_remove array_replace array_shuffle array_sort
+    array_to_json array_to_string array_to_tsvector array_union array_upper arrayelement
+    arrayfilter arrayjoin arraymap arrays_overlap arraysort arraystringconcat ascii
+    at_timezone bin bit_and bit_count bit_length bit_or bit_xor bool_and bool_or btrim
+    cardinality ceil ceiling changes char char_length charindex choose chr clock_timestamp
+    col_description concat concat_ws connection_id convert convert_from convert_to
+    cosine_distance cosine_similarity cube_distance currval database date date_format
+    date_part dateadd datediff datename datepart daterange datetime day day_of_week dayname
+    dayofmonth dayofweek dayofyear decode degrees dense_rank div element_at elt empty encode
+    every exp export_set extract extractvalue field filter find_in_set flatten float format
+    format_type formatdatetime found_rows from_base64 from_days from_unixtime from_utf8 gcd
+    gen_random_uuid generate_subscripts get_bit get_byte glob greatest groupuniqarray
+    has_column_privilege has_table_privilege hash hex histogram hour iif inet_aton inet_ntoa
+    initcap inner_product insert instr int4 int4range int8 int8range interval isempty
+    isfinite isjson json json_agg json_agg_strict json_array json_array_elements
+    json_array_elements_text json_array_insert json_array_length json_arrayagg
+    json_build_array json_build_object json_contains json_contains_path json_depth json_each
+    json_each_text json_error_position json_extract json_extract_path json_extract_path_text
+    json_extract_string json_group_array json_group_object json_insert json_keys json_length
+    json_merge_patch json_merge_preserve json_object json_object_agg json_object_keys
+    json_overlaps json_patch json_pretty json_query json_query_array json_quote json_remove
+    json_replace json_search json_set json_storage_size json_strip_nulls json_to_record
+    json_to_recordset json_to_tsvector json_type json_typeof json_unquote json_valid
+    json_value jsonb jsonb_agg jsonb_array_elements jsonb_array_elements_text
+    jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each jsonb_each_text
+    jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg
+    jsonb_object_keys jsonb_path_exists jsonb_path_match jsonb_path_query
+    jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set jsonb_set_lax
+    jsonb_strip_nulls jsonb_to_record jsonb_to_recordset jsonb_to_tsvector jsonb_typeof
+    jsonextractint jsonextractstring julianday justify_interval l2_distance last_insert_id
+    last_insert_rowid lastval lcase lcm left length levenshtein like likelihood likely list
+    list_aggr list_aggregate list_contains list_distinct list_filter list_sort
+    list_transform list_value ln localtimestamp locate log log10 log2 lower lower_inc
+    lower_inf lpad ltrim make_date make_interval make_set make_time make_timestamp
+    make_timestamptz makedate maketime masklen max_by microsecond mid min_by min_scale
+    minute mod monotonically_increasing_id month monthname multiif multirange network
+    nextval normalize notempty now nth_value ntile nullif num_nonnulls num_nulls numnode
+    numrange obj_description oct octet_length ord overlay parse_ident parse_json
+    parsedatetimebesteffort patindex percent_rank period_add period_diff pg_advisory_lock
+    pg_advisory_unlock pg_advisory_xact_lock pg_backend_pid pg_column_size
+    pg_encoding_to_char pg_get_constraintdef pg_get_expr pg_get_indexdef pg_get_userbyid
+    pg_is_in_recovery pg_relation_size pg_size_pretty pg_sleep pg_table_is_visible
+    pg_table_size pg_total_relation_size pg_try_advisory_lock pg_try_advisory_xact_lock
     pg_type_is_visible pg_typeof phraseto_tsquery pi plainto_tsquery position pow power
     printf quarter querytree quote quote_ident quote_literal quote_nullable quotename
     radians random range_agg range_merge rank regexp_count regexp_instr regexp_like
     regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table
-    regexp_substr repeat replace replicate reverse right round row row_number row_to_json
-    rpad rtrim scale sec_to_time second session_user set_bit set_byte setseed setweight
-    shobj_description sign similarity similar_to_escape soundex space split_part
-    sqlite_version sqrt starts_with statement_timestamp str strcmp strftime string_split
-    string_to_array string_to_table strip strpos strict_word_similarity struct
+    regexp_substr repeat replace replicate reverse right round row row_count row_number
+    row_to_json rpad rtrim scale schema schemas scope_identity sec_to_time second
+    session_user set_bit set_byte setseed setval setweight shobj_description sign
+    similar_to_escape similarity sizeof soundex space split_part splitbychar splitbystring
+    sqlite_source_id sqlite_version sqrt st_asgeojson st_astext st_contains st_distance
+    st_dwithin st_geomfromtext st_intersects st_makepoint st_point st_setsrid st_transform
+    st_within st_x st_y starts_with statement_timestamp str strcmp strftime
+    strict_word_similarity string_split string_to_array string_to_table strip strpos struct
     struct_extract struct_pack stuff subdate substr substring substring_index subtime
     sysdate sysdatetime sysdatetimeoffset sysutcdatetime time time_to_sec timediff timeofday
     timestamp timezone to_ascii to_base64 to_char to_date to_days to_hex to_json to_jsonb
-    to_number to_seconds to_timestamp to_tsquery to_tsvector transaction_timestamp translate
-    trim trim_array trim_scale trunc truncate ts_delete ts_filter ts_headline ts_lexize
-    ts_rank ts_rank_cd tsquery_phrase tsrange tstzrange tsvector_to_array txid_current
-    typeof ucase unaccent unhex unicode unistr unixepoch unlikely unnest upper upper_inc
-    upper_inf user utc_date utc_time utc_timestamp uuid uuid_generate_v4 uuidv4 uuidv7
-    version websearch_to_tsquery week weekday weekofyear width_bucket word_similarity
-    xml_is_well_formed xmlagg xmlattributes xmlconcat xmlforest year yearweek zeroblob total_changes
-    last_insert_rowid last_insert_id row_count found_rows connection_id database schema
-    schemas sqlite_source_id st_asgeojson st_astext st_contains st_distance st_dwithin
-    st_geomfromtext st_intersects st_makepoint st_point st_setsrid st_transform st_within
-    st_x st_y l2_distance inner_product cosine_distance vector_dims vector_norm
+    to_number to_seconds to_timestamp to_tsquery to_tsvector to_utf8 todate todatetime
+    todatetime64 todayofmonth todayofweek tofloat64 toint32 toint64 tolowcardinality tomonth
+    tonullable tostartofday tostartofhour tostartofminute tostartofmonth tostartofweek
+    tostartofyear tostring total_changes touint32 touint64 toyear toyyyymm toyyyymmdd
+    transaction_timestamp translate trim trim_array trim_scale trunc truncate ts_delete
+    ts_filter ts_headline ts_lexize ts_rank ts_rank_cd tsquery_phrase tsrange tstzrange
+    tsvector_to_array txid_current typeof ucase unaccent unhex unicode unistr unix_timestamp
+    unixepoch unlikely unnest upper upper_inc upper_inf url_extract_host url_extract_path
+    user utc_date utc_time utc_timestamp uuid uuid_generate_v4 uuidv4 uuidv7 vector_dims
+    vector_norm version websearch_to_tsquery week weekday weekofyear width_bucket
+    word_similarity xml_is_well_formed xmlagg xmlattributes xmlconcat xmlforest year
+    yearweek zeroblob zeroifnull zip
     """
 )
 

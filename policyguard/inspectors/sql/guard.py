@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Final
 
 from sqlglot import exp
@@ -23,6 +24,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.traits import Traits
+from policyguard.inspectors.sql.words import words
 
 MAX_BYTES: Final = 256 * 1024
 MAX_TOKENS: Final = 20_000
@@ -42,6 +44,15 @@ _EXECUTABLE: Final = re.compile(r"/\*M?!")
 _ESCAPED_NAME: Final = re.compile(r"\bU&[\"']", re.IGNORECASE)
 _MINUS_MINUS: Final = re.compile(r"--(?![\s]|$)")
 
+_BEFORE_VALUE: Final = frozenset(
+    getattr(TokenType, name)
+    for name in words(
+        """
+        AND BETWEEN COMMA DASH DPIPE ELSE EQ ESCAPE GT GTE ILIKE IN INTERVAL L_BRACKET L_PAREN LIKE
+        LIMIT LT LTE NEQ NOT OFFSET ON OR PLUS RLIKE SELECT SLASH STAR THEN TOP WHEN WHERE
+        """
+    )
+)
 # About a token each, with strings and comments as one: only to spare the tokenizer long texts.
 _ROUGH_TOKEN: Final = re.compile(
     r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|[^\W\d]\w*|[\d.]+|[^\s\w]", re.DOTALL
@@ -94,7 +105,7 @@ def split(text: object, traits: Traits) -> list[list[Token]]:
         raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
     _refuse_depth(tokens)
     statements: list[list[Token]] = [[]]
-    for token in tokens:
+    for token in _with_placeholders(tokens):
         if token.token_type == TokenType.SEMICOLON:
             statements.append([])
         else:
@@ -105,6 +116,38 @@ def split(text: object, traits: Traits) -> list[list[Token]]:
     if len(found) > MAX_STATEMENTS:
         raise Doubt(f"the text has more than {MAX_STATEMENTS} statements")
     return found
+
+
+def _with_placeholders(tokens: list[Token]) -> list[Token]:
+    """`%s` and `%(name)s`, which drivers fill in, as the placeholder that every dialect has.
+
+    Only where a value is expected: after an operand `%` divides.
+    """
+    kept: list[Token] = []
+    at = 0
+    while at < len(tokens):
+        length = _placeholder(tokens, at) if kept and kept[-1].token_type in _BEFORE_VALUE else 0
+        token = tokens[at]
+        if length:
+            mark = (token.line, token.col, token.start, tokens[at + length - 1].end)
+            kept.append(Token(TokenType.PLACEHOLDER, "?", *mark))
+        else:
+            kept.append(token)
+        at += length or 1
+    return kept
+
+
+def _placeholder(tokens: list[Token], at: int) -> int:
+    """How many tokens a driver's placeholder takes at a place; 0 for none."""
+    for shape in (("%", "s"), ("%", "(", None, ")", "s")):
+        part = tokens[at : at + len(shape)]
+        near = all(one.end + 1 == two.start for one, two in pairwise(part))
+        fits = len(part) == len(shape) and all(
+            want in {None, token.text} for want, token in zip(shape, part, strict=True)
+        )
+        if near and fits:
+            return len(shape)
+    return 0
 
 
 def _respelled(tokens: list[Token], traits: Traits) -> list[Token]:

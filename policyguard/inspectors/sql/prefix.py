@@ -24,6 +24,8 @@ _EXPLAIN: Final = words(
     """
 )
 _HARMLESS: Final = words("DEALLOCATE CLOSE SAVEPOINT RELEASE")
+_UPKEEP_LENGTH: Final = 9
+_SESSION: Final = frozenset({("SET", "TIME", "ZONE"), ("SET", "SESSION", "CHARACTERISTICS")})
 _SHOWN: Final = words(
     """
     APPLICATION_NAME CLIENT_ENCODING DATESTYLE LOCK_TIMEOUT SEARCH_PATH SERVER_VERSION
@@ -88,6 +90,8 @@ def unwrapped(tokens: list[Token], traits: Traits) -> Unwrapped:
         return _fetched(tokens, traits)
     if first in _HARMLESS and len(tokens) in {2, 3}:
         return Unwrapped("harmless", [])
+    if _is_upkeep(tokens):
+        return Unwrapped("harmless", [])
     if first == "SHOW" and traits.name == "postgres" and _word(tokens, 1) in _SHOWN:
         return Unwrapped("harmless", [])
     if first == "UNLOAD":
@@ -95,6 +99,19 @@ def unwrapped(tokens: list[Token], traits: Traits) -> Unwrapped:
     if traits.name == "mysql" and any(token.text.upper() == "OUTFILE" for token in tokens):
         return Unwrapped("outfile", _without_outfile(tokens))
     return Unwrapped("plain", _replaced(tokens, traits))
+
+
+def _is_upkeep(tokens: list[Token]) -> bool:
+    """Upkeep and session settings that the parser knows only as commands.
+
+    VACUUM INTO writes a copy of the database, and is none of these.
+    """
+    said = tuple(_word(tokens, at) for at in range(3))
+    if len(tokens) > _UPKEEP_LENGTH or any(_word(tokens, at) == "INTO" for at in range(9)):
+        return False
+    if said in _SESSION or said[0] in {"VACUUM", "ANALYZE"}:
+        return not any(token.token_type == TokenType.L_PAREN for token in tokens)
+    return False
 
 
 def _word(tokens: list[Token], index: int) -> str:

@@ -89,6 +89,9 @@ def _one(walk: Walk, part: exp.Expr, scope: Scope, env: Env) -> tuple[str, Value
     spreads = walk.traits.name in {"spark", "databricks", "duckdb"} and wide == "Explode"
     if spreads and isinstance(inner.this, exp.Array) and not inner.args.get("expressions"):
         spreads = False
+    if walk.traits.name != "duckdb" and isinstance(part, exp.Alias):
+        # One name for what EXPLODE yields: it is given an array, which makes one column.
+        spreads = False
     if wide in known.WIDE_CLASSES or spreads:
         raise Doubt(f"a function that yields several columns stands for one{place(part)}")
     value = walk.value(part, scope, env)

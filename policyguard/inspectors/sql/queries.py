@@ -11,7 +11,6 @@ from typing import Final
 from sqlglot import exp
 
 from policyguard.inspectors.sql.commons import with_commons
-from policyguard.inspectors.sql.expressions import window_frame
 from policyguard.inspectors.sql.pivots import pivoted
 from policyguard.inspectors.sql.projection import projected
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen
@@ -26,11 +25,13 @@ from policyguard.inspectors.sql.values import (
     union,
 )
 from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
+from policyguard.inspectors.sql.windows import window_frame
 
 _SELECT_PARTS: Final = (
     *("with_", "expressions", "hint", "distinct", "from_", "laterals", "joins", "kind"),
     *("where", "prewhere", "group", "having", "qualify", "windows", "order", "sort"),
     *("distribute", "cluster", "limit", "offset", "locks", "sample", "operation_modifiers"),
+    *("settings", "format", "options", "for_"),
 )
 _DEPTH: Final = 60
 
@@ -179,9 +180,23 @@ def _select(walk: Walk, node: exp.Select, outer: Scope | None, env: Env) -> Rela
         shape |= walk.use(_clause(walk, node.args.get(key), scope, env), "filter")
     scope.aliases = aliases
     shape |= _tail(walk, node, scope, env, columns)
+    if _afterthoughts(walk, node):
+        # FOR JSON and FOR XML put all rows into one text.
+        everything = union(value for _, value in columns)
+        columns = [("", Value(became(everything, "derived")))]
     if node.args.get("kind") == "STRUCT":
         columns = [("", Value(union(value for _, value in columns), tuple(columns)))]
     return Relation(columns, shape=shape)
+
+
+def _afterthoughts(walk: Walk, node: exp.Select) -> bool:
+    """Clauses at the end that name no column; whether one puts the result into one text."""
+    for key in ("settings", "format", "options", "for_"):
+        for part in nodes(node.args.get(key)):
+            if any(isinstance(one, exp.Query | exp.Func) for one in part.walk()):
+                raise unknown(part)
+            walk.claim(part)
+    return node.args.get("for_") is not None
 
 
 def _tail(walk: Walk, node: exp.Select, scope: Scope, env: Env, columns: Columns) -> frozenset[str]:

@@ -19,7 +19,19 @@ from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
 # Where `*` shows a column of USING at its place in the left table; elsewhere it comes first.
 _KEYS_IN_PLACE: Final = frozenset({"sqlite", "duckdb", "clickhouse"})
 _KINDS: Final = frozenset(
-    {"", "INNER", "OUTER", "CROSS", "SEMI", "ANTI", "ANY", "ALL", "STRAIGHT", "APPLY"}
+    {
+        "",
+        "INNER",
+        "OUTER",
+        "CROSS",
+        "SEMI",
+        "ANTI",
+        "ANY",
+        "ALL",
+        "STRAIGHT",
+        "STRAIGHT_JOIN",
+        "APPLY",
+    }
 )
 
 
@@ -34,6 +46,9 @@ def add_source(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> frozenset[
     """
     if isinstance(node, exp.Table):
         return _table(walk, node, scope, env)
+    if isinstance(node, exp.Final):
+        only(node, "this")
+        return add_source(walk, node.this, scope, env)
     if isinstance(node, exp.Subquery):
         return _subquery(walk, node, scope, env)
     if isinstance(node, exp.Lateral):
@@ -60,7 +75,7 @@ def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str
     only(
         node,
         *("this", "db", "catalog", "alias", "joins", "laterals", "hints", "only", "sample"),
-        *("indexed", "ordinality", "system_time", "version", "partition", "pivots"),
+        *("indexed", "ordinality", "system_time", "version", "when", "partition", "pivots"),
         "rows_from",
     )
     walk.claimed.add(id(node))
@@ -68,7 +83,7 @@ def _table(walk: Walk, node: exp.Table, scope: Scope, env: Env) -> frozenset[str
     for key in ("hints", "indexed", "partition"):
         walk.claim(*nodes(node.args.get(key)))
     shape = frozenset[str]()
-    for key in ("sample", "system_time", "version"):
+    for key in ("sample", "system_time", "version", "when"):
         for part in nodes(node.args.get(key)):
             below = [child for value in part.args.values() for child in nodes(value)]
             shape |= walk.use(union(walk.value(one, scope, env) for one in below), "filter")

@@ -53,11 +53,13 @@ KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Set: "harmless",
     exp.Pragma: "harmless",
     exp.Show: "harmless",
+    exp.Use: "harmless",
 }
 # Settings that change neither what a name means nor what is logged or sent.
 _SETTINGS: Final = words(
     """
-    application_name autocommit character_set_results client_encoding client_min_messages
+    ansi_nulls ansi_warnings application_name arithabort autocommit character_set_results
+    client_encoding client_min_messages nocount xact_abort
     datestyle default_transaction_isolation extra_float_digits
     idle_in_transaction_session_timeout intervalstyle lock_timeout max_execution_time names
     net_read_timeout net_write_timeout query_timeout statement_timeout threads time_zone
@@ -76,18 +78,16 @@ _DROPPED_KINDS: Final = frozenset({"TABLE", "VIEW", "INDEX", "SEQUENCE"})
 _MAKE_PROPERTIES: Final = frozenset(
     {
         *("TemporaryProperty", "MaterializedProperty", "TransientProperty", "UnloggedProperty"),
+        "FileFormatProperty",
         "WithDataProperty",
     }
 )
-_CONSTRAINTS: Final = frozenset(
-    [
-        "AutoIncrementColumnConstraint",
-        "DefaultColumnConstraint",
-        "GeneratedAsIdentityColumnConstraint",
-        "NotNullColumnConstraint",
-        "PrimaryKeyColumnConstraint",
-        "UniqueColumnConstraint",
-    ]
+_CONSTRAINTS: Final = words(
+    """
+    AutoIncrementColumnConstraint CheckColumnConstraint CollateColumnConstraint
+    CommentColumnConstraint DefaultColumnConstraint GeneratedAsIdentityColumnConstraint
+    NotNullColumnConstraint PrimaryKeyColumnConstraint Reference UniqueColumnConstraint
+    """
 )
 
 
@@ -282,7 +282,7 @@ def _declare(
                 _plain_constraint(constraint.args.get("kind"))
         elif isinstance(part, exp.LikeProperty):
             columns += _alike(walk, part, table, passing=passing)
-        elif not isinstance(part, exp.PrimaryKey | exp.UniqueColumnConstraint | exp.Constraint):
+        elif not isinstance(part, _TABLE_CONSTRAINTS):
             raise unknown(part)
         if any(isinstance(one, exp.Query | exp.Anonymous) for one in part.walk()):
             raise unknown(part)
@@ -291,6 +291,12 @@ def _declare(
     if whole:
         walk.made.pop(path, None)
         walk.made[path] = Made(Relation(columns, base=True), whole=True)
+
+
+_TABLE_CONSTRAINTS: Final = (
+    *(exp.PrimaryKey, exp.UniqueColumnConstraint, exp.Constraint, exp.ForeignKey, exp.Check),
+    exp.CheckColumnConstraint,
+)
 
 
 def _alike(walk: Walk, part: exp.Expr, table: str, *, passing: bool) -> Columns:
@@ -340,6 +346,8 @@ def _harmless(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     if isinstance(tree, exp.Set):
         for item in tree.expressions:
             _setting(item)
+    if isinstance(tree, exp.Use) and _use_kind(tree) != "WAREHOUSE":
+        raise unknown(tree)
     if isinstance(tree, exp.Show) and (
         tree.name.upper() not in _SHOWN or any(isinstance(one, exp.Query) for one in tree.walk())
     ):
@@ -348,6 +356,11 @@ def _harmless(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
         raise unknown(tree)
     walk.claim(tree)
     return [], ()
+
+
+def _use_kind(tree: exp.Expr) -> str:
+    kind = tree.args.get("kind")
+    return str(kind.name).upper() if isinstance(kind, exp.Expr) else ""
 
 
 def _setting(item: exp.Expr) -> None:

@@ -36,6 +36,9 @@ _WRITES: Final = re.compile(
     r"|\bcreate\b.*\b(select|from|with)\b",
     re.DOTALL,
 )
+_EXPORTS: Final = re.compile(
+    r"\b(unload|export|outfile|dumpfile)\b|\bcopy\b(?!.*\bfrom\s+(stdin|'))", re.DOTALL
+)
 # Who gets what a statement sends that was not even read: nobody that a policy could declare.
 UNREADABLE: Final = "unreadable-statement"
 Labels = tuple[Label, ...]
@@ -123,8 +126,13 @@ class Planner:
         return Plan(tuple(reads.values()), tuple(leaves), outputs, unresolved, names)
 
     def _named_recipients(self, text: str) -> Iterator[tuple[str, Labels]]:
-        """Recipients whose tables a text mentions beside a word that writes."""
+        """Who may get what can't be resolved: owners of tables it names beside a word that writes.
+
+        A text with a word that exports may send to anyone.
+        """
         plain = text.casefold()
+        if _EXPORTS.search(plain):
+            yield UNREADABLE, ()
         if not _WRITES.search(plain):
             return
         for name, table in self.data_map.model.tables.items():
@@ -151,8 +159,8 @@ class Planner:
                 yield recipient, self._sent(write.outputs, statement)
         for export in statement.exports:
             recipient = self.data_map.table_recipient(export.place) if export.place else None
-            # Not the place itself: it is a literal of the statement and may hold personal data.
-            yield recipient or f"export-{export.kind}", self._sent(export.outputs, statement)
+            place = export.place or f"export-{export.kind}"
+            yield recipient or place, self._sent(export.outputs, statement)
 
     def _sent(self, outputs: tuple[Output, ...], statement: Statement) -> Labels:
         """Labels of what is sent; of everything that is read where it isn't known more exactly."""

@@ -149,6 +149,30 @@ def test_interleaved_generators_keep_their_own_purpose() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 3), max_size=24))
+def test_generators_keep_what_they_entered_themselves(order: list[int]) -> None:
+    """A block that a generator opened is still open at its next step, and nowhere else."""
+
+    @GUARD.purpose(SECURITY)
+    def run(mark: str) -> Generator[tuple[str, ...], None, None]:
+        for _ in range(3):
+            yield path()
+            with GUARD.purpose(mark):
+                yield path()
+                yield path()
+
+    made = [run(PURPOSES[number]) for number in range(4)]
+    taken = [0] * 4
+    for number in order:
+        got = next(made[number], None)
+        assert current_scope() is None
+        if taken[number] < 9:
+            inside = (SECURITY,) if taken[number] % 3 == 0 else (SECURITY, PURPOSES[number])
+            assert got == inside
+        taken[number] += 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 3), max_size=24))
 def test_async_generators_keep_what_they_entered_themselves(order: list[int]) -> None:
     """A block that an async generator opened is still open at its next step, and nowhere else."""
 

@@ -151,6 +151,21 @@ def test_an_unresolved_write_to_a_recipient_is_denied(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "dialect"),
+    [
+        ("COPY INTO @stage/people FROM users", "snowflake"),
+        ("SELECT * FROM somewhere INTO OUTFILE '/tmp/x'", "mysql"),
+        ("EXPORT DATA OPTIONS(uri='gs://x/y') AS SELECT * FROM somewhere", "bigquery"),
+    ],
+)
+def test_an_unresolved_export_is_denied(text: str, dialect: str) -> None:
+    """What may leave and can't be told is stopped, whoever would get it."""
+    with GUARD.purpose(ACCOUNT), pytest.raises(PolicyViolation) as caught:
+        GUARD.sql(text, dialect=dialect)
+    assert caught.value.decision.reason in {"cannot_tell", "unknown_recipient"}
+
+
+@pytest.mark.parametrize(
     "text",
     ['PRAGMA main.table_info("audience")', "SELECT * FROM audience", "VACUUM audience"],
 )

@@ -18,6 +18,7 @@ from policyguard.inspectors.sql.model import (
     Via,
     Write,
 )
+from policyguard.inspectors.sql.session import Session
 from policyguard.inspectors.sql.traits import DIALECTS
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "How",
     "Kind",
     "Output",
+    "Session",
     "Source",
     "Statement",
     "Table",

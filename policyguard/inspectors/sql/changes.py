@@ -13,7 +13,7 @@ from policyguard.inspectors.sql.commons import with_commons
 from policyguard.inspectors.sql.projection import projected
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen, whole_row
 from policyguard.inspectors.sql.sources import add_source, join_all
-from policyguard.inspectors.sql.tables import base_relation, find_made, table_path
+from policyguard.inspectors.sql.tables import find_made, named_relation, table_path
 from policyguard.inspectors.sql.values import Columns, Relation, Value, union
 from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
 
@@ -48,13 +48,11 @@ def target_of(walk: Walk, table: exp.Expr, *, may_be_new: bool) -> tuple[Seen, t
     known = walk.catalog.find(path)
     if any(one.view for one in known):
         raise Doubt("a view is written, and the tables behind it can't be told")
-    if made is not None and made[1]:
-        relation = made[0]
-    elif may_be_new and not known and not walk.catalog.is_open(path):
+    if may_be_new and made is None and not known and not walk.catalog.is_open(path):
         relation = Relation([], base=True, table=".".join(path), unlisted=lambda _: Value())
     else:
         before = set(walk.found.tables)
-        relation = base_relation(walk, table, path, made[0] if made else None)
+        relation = named_relation(walk, table, path)
         walk.found.tables = before
     alias = table.args.get("alias")
     name, shown = path[-1], path

@@ -5,7 +5,7 @@ Layer: inspectors. Start reading at `inspect`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -21,6 +21,7 @@ from policyguard.inspectors.sql.model import Export, Kind, Output, Source, State
 from policyguard.inspectors.sql.prefix import Unwrapped, unwrapped
 from policyguard.inspectors.sql.queries import query_relation
 from policyguard.inspectors.sql.scope import Doubt, Scope
+from policyguard.inspectors.sql.session import MAX_MEMO, Left, Session
 from policyguard.inspectors.sql.statement import answer, kind_of, remember, statement_of
 from policyguard.inspectors.sql.traits import Traits, traits_of
 from policyguard.inspectors.sql.values import Relation, Value
@@ -29,13 +30,17 @@ from policyguard.inspectors.sql.walk import Env, Made, Walk
 CACHED: Final = 2048
 
 
-def inspect(text: str, dialect: str, catalog: Catalog) -> tuple[Statement, ...]:
+def inspect(
+    text: str, dialect: str, catalog: Catalog, session: Session | None = None
+) -> tuple[Statement, ...]:
     """What each statement of a text reads, returns, writes and exports.
 
     Args:
         text: as it will be sent. Anything but text is unresolved.
         dialect: required; see `DIALECTS`.
         catalog: what is known about tables.
+        session: the connection that the text is sent over: temporary tables, views and prepared
+            statements of earlier texts are known, and those of this one are remembered.
 
     Returns:
         At least one statement. What isn't understood is `unresolved` with a reason; so is every
@@ -50,7 +55,24 @@ def inspect(text: str, dialect: str, catalog: Catalog) -> tuple[Statement, ...]:
     traits = traits_of(dialect)
     if not isinstance(text, str):
         return (Statement("unknown", "unresolved", "the query isn't text"),)
-    return _inspected(text, traits, _Key(catalog))
+    if session is None:
+        return _inspected(text, traits, _Key(catalog))[0]
+    if session.full:
+        why = "too many tables and statements were made on this connection"
+        return (Statement("unknown", "unresolved", why),)
+    if session.empty:
+        answers, left = _inspected(text, traits, _Key(catalog))
+        if left.made or left.prepared:
+            session.absorb(left)
+        return answers
+    key = (text, traits.name, catalog.version)
+    known = session.memo.get(key)
+    if known is None:
+        known, left = _walked(text, traits, catalog, session.begin())
+        session.absorb(left)
+        if len(session.memo) < MAX_MEMO:
+            session.memo[key] = known
+    return known
 
 
 class _Key:
@@ -69,38 +91,31 @@ class _Key:
 
 
 @lru_cache(maxsize=CACHED)
-def _inspected(text: str, traits: Traits, key: _Key) -> tuple[Statement, ...]:
+def _inspected(text: str, traits: Traits, key: _Key) -> tuple[tuple[Statement, ...], Left]:
+    return _walked(text, traits, key.catalog, Left())
+
+
+def _walked(
+    text: str, traits: Traits, catalog: Catalog, left: Left
+) -> tuple[tuple[Statement, ...], Left]:
+    """The answer for each statement in order, and what they leave behind."""
     try:
         statements = guard.split(text, traits)
     except Doubt as doubt:
         # Denies: a text that is refused before the parser is unresolved as a whole.
-        return (Statement("unknown", "unresolved", doubt.why),)
-    session = Session()
+        return (Statement("unknown", "unresolved", doubt.why),), left
     answers: list[Statement] = []
     for tokens in statements:
         if answers and not answers[-1].resolved:
             why = "an earlier statement of the text isn't understood"
             answers.append(Statement("unknown", "unresolved", why))
             continue
-        answers.append(_one(tokens, text, traits, key.catalog, session))
-    return tuple(answers)
-
-
-@dataclass(slots=True)
-class Session:
-    """What the statements of one text leave to those after them.
-
-    Attributes:
-        made: relations that were made or filled.
-        prepared: the tokens and the answer of prepared statements, by name.
-    """
-
-    made: dict[tuple[str, ...], Made] = field(default_factory=dict)
-    prepared: dict[str, tuple[list[Token], Statement]] = field(default_factory=dict)
+        answers.append(_one(tokens, text, traits, catalog, left))
+    return tuple(answers), left
 
 
 def _one(
-    tokens: list[Token], text: str, traits: Traits, catalog: Catalog, session: Session
+    tokens: list[Token], text: str, traits: Traits, catalog: Catalog, session: Left
 ) -> Statement:
     try:
         inner = unwrapped(tokens, traits)
@@ -110,7 +125,7 @@ def _one(
     if inner.wrap == "harmless":
         return Statement("harmless", "resolved")
     if inner.wrap == "execute":
-        return _executed(inner, text, traits, catalog, session)
+        return _executed(inner, traits, catalog, session)
     if inner.wrap == "unload":
         return _unloaded(inner, traits, catalog)
     statement = _plain(inner.tokens, text, traits, catalog, session)
@@ -119,19 +134,17 @@ def _one(
     if inner.wrap == "outfile":
         return replace(statement, outputs=(), exports=(Export("file", "", statement.outputs),))
     if inner.wrap == "prepare":
-        session.prepared[inner.name] = (inner.tokens, statement)
+        session.prepared[inner.name] = (inner.tokens, text, statement)
         return replace(statement, outputs=(), facts=())
     plan = tuple(Source(column, "derived") for column in sorted(statement.reads))
     return replace(statement, outputs=(Output("", plan),), facts=())
 
 
-def _executed(
-    inner: Unwrapped, text: str, traits: Traits, catalog: Catalog, session: Session
-) -> Statement:
-    """EXECUTE of what this text prepared, as long as its names still mean the same."""
-    tokens, before = session.prepared.get(inner.name, ([], None))
-    if before is None:
+def _executed(inner: Unwrapped, traits: Traits, catalog: Catalog, session: Left) -> Statement:
+    """EXECUTE of what was prepared before, as long as its names still mean the same."""
+    if inner.name not in session.prepared:
         return Statement("unknown", "unresolved", "a statement that was prepared elsewhere")
+    tokens, text, before = session.prepared[inner.name]
     now = _plain(tokens, text, traits, catalog, session)
     if now != before:
         return replace(now, status="unresolved", why="a prepared statement whose tables changed")
@@ -148,7 +161,7 @@ def _unloaded(inner: Unwrapped, traits: Traits, catalog: Catalog) -> Statement:
 
 
 def _plain(
-    tokens: list[Token], text: str, traits: Traits, catalog: Catalog, session: Session
+    tokens: list[Token], text: str, traits: Traits, catalog: Catalog, session: Left
 ) -> Statement:
     walk = new_walk(traits, catalog, session.made)
     kind: Kind = "unknown"

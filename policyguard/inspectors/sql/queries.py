@@ -235,6 +235,10 @@ def _aliases(
         return answer
 
     named = [part for part in node.expressions if isinstance(part, exp.Alias)]
+    if walk.traits.name == "clickhouse":
+        # There a name can be given anywhere inside an expression.
+        inside = node.find_all(exp.Alias)
+        named = [part for part in inside if part.find_ancestor(exp.Select) is node]
     found: dict[str, list[Callable[[], Value]]] = {}
     for part in named:
         found.setdefault(walk.fold(part.args["alias"]), []).append(ask(part.this))

@@ -33,10 +33,24 @@ def table_relation(walk: Walk, node: exp.Table, env: Env) -> tuple[Relation, tup
             return walk.name(common), path
         if env.resembles(path[0]) and not walk.catalog.find(path):
             raise unnamed(node.this, "table")
+    return named_relation(walk, node, path), path
+
+
+def named_relation(walk: Walk, node: exp.Table, path: tuple[str, ...]) -> Relation:
+    """What the text or the connection made under a name, or the base table, or either.
+
+    Raises:
+        Doubt: nothing of that name is known.
+    """
     made = find_made(walk, path)
-    if made is not None and made[1]:
-        return made[0], path
-    return base_relation(walk, node, path, made[0] if made else None), path
+    if made is None:
+        return base_relation(walk, node, path, None)
+    relation, whole, sure = made
+    if not whole:
+        return base_relation(walk, node, path, relation)
+    if sure or not (walk.catalog.find(path) or walk.catalog.is_open(path)):
+        return relation
+    return _either([base_relation(walk, node, path, None), relation])
 
 
 def table_path(walk: Walk, node: exp.Table) -> tuple[str, ...]:
@@ -48,14 +62,16 @@ def table_path(walk: Walk, node: exp.Table) -> tuple[str, ...]:
     return tuple(walk.fold(part) for part in parts if isinstance(part, exp.Identifier))
 
 
-def find_made(walk: Walk, path: tuple[str, ...]) -> tuple[Relation, bool] | None:
+def find_made(walk: Walk, path: tuple[str, ...]) -> tuple[Relation, bool, bool] | None:
     """What earlier statements of the text made of, or put into, a relation."""
     for own, made in reversed(walk.made.items()):
         short = min(len(own), len(path))
         if own[-short:] != path[-short:]:
             continue
+        # `public.visits` is no temporary table `visits`, but where only that is known it may be.
+        sure = made.sure and own == path
         if made.query is None:
-            return made.relation, made.whole
+            return made.relation, made.whole, sure
         if len(walk.views) > _DEPTH:
             raise Doubt("views are nested too deep")
         walk.views.append("")
@@ -63,7 +79,7 @@ def find_made(walk: Walk, path: tuple[str, ...]) -> tuple[Relation, bool] | None
             now = walk.query(made.query, None, Env())
         finally:
             walk.views.pop()
-        return _joined(made.relation, now), made.whole
+        return _joined(made.relation, now), made.whole, sure
     return None
 
 

@@ -52,7 +52,7 @@ _BIGQUERY_HIDDEN: Final = frozenset({"_partitiontime", "_partitiondate", "_table
 _TRAITS: Final[dict[str, Traits]] = {
     "postgres": Traits("postgres", "lower", hidden=_POSTGRES_HIDDEN),
     "redshift": Traits("redshift", "ignore", forward_aliases=True),
-    "mysql": Traits("mysql", "exact", row_names=False),
+    "mysql": Traits("mysql", "exact", row_names=False, forward_aliases=True),
     "sqlite": Traits(
         "sqlite",
         "ignore",

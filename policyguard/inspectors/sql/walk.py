@@ -118,11 +118,13 @@ class Made:
         relation: what it holds; for a table that was there before, only what was added to it.
         whole: it was made by the text, so nothing else is in it.
         query: a view's definition: what its tables hold may have changed since.
+        sure: it is there for certain; when not, its name may still mean a base table.
     """
 
     relation: Relation
     whole: bool
     query: exp.Expr | None = None
+    sure: bool = True
 
 
 @dataclass(slots=True)

@@ -300,6 +300,17 @@ def _claimed(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:  # no
     return EMPTY
 
 
+def _equal(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
+    """A comparison, but for T-SQL's `SELECT @x = column`, which stores the value for later."""
+    if walk.traits.name == "tsql" and isinstance(node.this, exp.Parameter):
+        around = node.parent
+        while isinstance(around, exp.Paren):
+            around = around.parent
+        if isinstance(around, exp.Select) and any(one is node for one in around.expressions):
+            raise Doubt("a variable is set")
+    return _plain(walk, node, scope, env)
+
+
 def _through(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
     """Brackets change nothing."""
     only(node, "this", "alias")
@@ -320,6 +331,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "Comprehension": _comprehension,
     "DataType": _claimed,
     "Dot": _dot,
+    "EQ": _equal,
     "Except": _scalar,
     "Exists": _exists,
     "Filter": filtered,

@@ -3,7 +3,8 @@
 Layer: inspectors. Start reading at `facts_of`.
 
 INVARIANT: a condition proves something about a table's rows only if the statement reads that table
-once. A second mention would return rows that the condition says nothing about.
+once. A second mention, also one inside a view, would return rows that the condition says nothing
+about; so a statement with views or CTEs proves nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def facts_of(walk: Walk, tree: exp.Expr) -> tuple[Fact, ...]:
         Only conditions on base columns of a plain SELECT's own FROM, joined with AND.
     """
     where = tree.args.get("where") if isinstance(tree, exp.Select) else None
-    if where is None or len(walk.found.tables) == 0:
+    if where is None or walk.expanded or tree.find(exp.CTE) is not None:
         return ()
     mentions = Counter(table.name.casefold() for table in tree.find_all(exp.Table))
     own = {

@@ -45,6 +45,7 @@ def named_relation(walk: Walk, node: exp.Table, path: tuple[str, ...]) -> Relati
     made = find_made(walk, path)
     if made is None:
         return base_relation(walk, node, path, None)
+    walk.expanded = True
     relation, whole, sure = made
     if not whole:
         return base_relation(walk, node, path, relation)
@@ -98,6 +99,8 @@ def base_relation(
     """A table or view of the catalog. Several that the name may mean become one."""
     tables = walk.catalog.find(path)
     if not tables:
+        if path[-1].casefold() == "dual" and len(path) == 1:
+            return Relation([])
         if not walk.catalog.is_open(path):
             raise unnamed(node.this, "table")
         return _open(".".join(path), walk)
@@ -174,6 +177,7 @@ def _view(walk: Walk, table: Table) -> Relation:
     """
     if table.name in walk.views or len(walk.views) > _DEPTH:
         raise Doubt(f"view `{table.name}` is defined by itself")
+    walk.expanded = True
     walk.views.append(table.name)
     try:
         relation = walk.view(table.view)

@@ -138,6 +138,7 @@ class Walk:
         made: relations that earlier statements of the text made.
         views: names of the views that are being expanded.
         around: what was found outside of the CTEs that are being evaluated.
+        expanded: a view, or something an earlier statement made, stands for other tables.
         work: steps taken so far.
         claimed: ids of the name nodes that were understood.
     """
@@ -154,6 +155,7 @@ class Walk:
     views: list[str] = field(default_factory=list)
     around: list[Found] = field(default_factory=list)
     work: int = 0
+    expanded: bool = False
 
     def fold(self, node: exp.Expr | str) -> str:
         """The folded name of an identifier, which is thereby understood."""

@@ -226,6 +226,24 @@ def test_only_a_condition_on_every_row_is_a_fact(sql: str, want: set[tuple[str, 
     assert {(fact.column, fact.value) for fact in answer.facts} == want
 
 
+def test_a_view_or_cte_over_the_same_table_proves_nothing() -> None:
+    """A view reads the table once more, and a CTE may only be called like it."""
+    views = {"people": "SELECT id, email FROM patients"}
+    catalog = Catalog.from_mapping(CLINIC, views=views)
+    joined = "SELECT v.email FROM patients p, people v WHERE p.phone"
+    assert last(joined, catalog=catalog).facts == ()
+    shadow = (
+        "WITH visits AS (SELECT true AS reason) SELECT email FROM visits, patients WHERE reason"
+    )
+    assert last(shadow).facts == ()
+
+
+def test_a_variable_that_is_set_is_a_doubt() -> None:
+    """T-SQL keeps the value of `SELECT @x = column` for a later statement."""
+    assert not last("SELECT @x = email FROM patients; SELECT @x", "tsql").resolved
+    assert last("SELECT id FROM patients WHERE @x = email", "tsql").resolved
+
+
 def test_what_earlier_statements_stored_is_followed() -> None:
     """Tables, views and filled columns of one text carry their sources on."""
     stored = "INSERT INTO outbox SELECT id, md5(email) FROM patients; "

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from policyguard.enforce.context import Entered, Scope, ScopedGenerator, ScopedSteps
 from policyguard.enforce.generators import wrap_async_generator, wrap_generator
+from policyguard.enforce.judge import Judge
 from policyguard.enforce.site import call_site
 from policyguard.labels.typed import labels_of_annotations
-from policyguard.policy.flow import Form, Label
-
-if TYPE_CHECKING:
-    from policyguard.enforce.guard import Guard
+from policyguard.policy.flow import Label
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,11 +37,11 @@ class PurposeEntry(Entered):
 
     __slots__ = ("purpose",)
 
-    def __init__(self, guard: Guard, purpose: str) -> None:
+    def __init__(self, judge: Judge, purpose: str) -> None:
         self.purpose = purpose
 
         def make(scope: Scope) -> None:
-            guard._enter(scope, purpose)  # noqa: SLF001 - the guard's own decorator
+            judge.enter(scope, purpose)
 
         super().__init__(make)
 
@@ -82,10 +81,10 @@ class PurposeEntry(Entered):
 class SourceDecorator:
     """`guard.source(...)`: what the function gives carries a label."""
 
-    __slots__ = ("_form", "_guard", "_label", "data")
+    __slots__ = ("_judge", "_label")
 
-    def __init__(self, guard: Guard, data: str, form: Form, label: Label) -> None:
-        self._guard, self.data, self._form, self._label = guard, data, form, label
+    def __init__(self, judge: Judge, label: Label) -> None:
+        self._judge, self._label = judge, label
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Remember every result, and everything a generator yields, in the current scope."""
@@ -95,8 +94,7 @@ class SourceDecorator:
         name = f"{getattr(function, '__qualname__', 'function')}()"
 
         def remember(value: Any) -> Any:
-            label = Label(self.data, self._form, name, "declared", call_site())
-            self._guard.remember(value, label)
+            self._judge.remember(value, replace(self._label, source=name, at=call_site()))
             return value
 
         if inspect.isasyncgenfunction(function):
@@ -121,10 +119,10 @@ class SourceDecorator:
 class SinkDecorator:
     """`guard.sink(...)`: the arguments leave to a recipient, so they are judged first."""
 
-    __slots__ = ("_declared", "_guard", "recipient")
+    __slots__ = ("_declared", "_judge", "recipient")
 
-    def __init__(self, guard: Guard, recipient: str, declared: tuple[Label, ...]) -> None:
-        self._guard, self.recipient, self._declared = guard, recipient, declared
+    def __init__(self, judge: Judge, recipient: str, declared: tuple[Label, ...]) -> None:
+        self._judge, self.recipient, self._declared = judge, recipient, declared
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Judge every call before the function runs.
@@ -151,15 +149,15 @@ class SinkDecorator:
                     (label, parameters[min(i, len(parameters) - 1)], "strong")
                     for label in by_position.get(i, ())
                 ]
-                found += self._guard.labels_in(value)
+                found += self._judge.labels_in(value)
             for name, value in kwargs.items():
                 labels = typed.get(name, ()) if name in signature else of_rest
                 found += [(label, name, "strong") for label in labels]
-                found += self._guard.labels_in(value)
-            if not found and self._guard.current_purpose() is None:
+                found += self._judge.labels_in(value)
+            if not found and self._judge.current_purpose() is None:
                 found.append((Label(""), "", "strong"))
             if found:
-                self._guard.judge(found, self.recipient, at="call")
+                self._judge.judge(found, self.recipient, at="call")
 
         if inspect.isasyncgenfunction(function):
             return wrap_async_generator(function, before=judge)

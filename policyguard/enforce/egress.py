@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from policyguard.enforce.guard import Guard
+from policyguard.enforce.judge import Judge
 from policyguard.enforce.seen import INCOMPLETE
 from policyguard.inspectors.http import OutgoingRequest, parts, recipients_of, transport_of
 from policyguard.policy.flow import Label
@@ -18,7 +18,7 @@ from policyguard.policy.hosts import canonical_host
 UNREADABLE_HOST: Final = "unreadable-host"
 
 
-def check_request(guard: Guard, request: OutgoingRequest) -> None:
+def check_request(guard: Judge, request: OutgoingRequest) -> None:
     """Search a request for labelled values and judge every flow that is found.
 
     Args:

@@ -1,18 +1,14 @@
-"""What the guard needs from outside: reporters, plugins, and the records between them.
+"""What the guard needs from outside: reporters, and the records they get.
 
 Layer: enforce. Start reading at `Record`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from policyguard.engine.decision import Decision
-
-if TYPE_CHECKING:
-    from policyguard.enforce.guard import Guard
 
 Mode = Literal["block", "redact", "flag", "off"]
 At = Literal["call", "sql", "http"]
@@ -62,19 +58,3 @@ class Reporter(Protocol):
 
     def report(self, record: Record) -> None:
         """Take notice of a record; must be quick and safe for threads."""
-
-
-@runtime_checkable
-class Plugin(Protocol):
-    """An integration with a library.
-
-    Attributes:
-        name: what configuration calls it.
-        api: the version of this protocol it was written for.
-    """
-
-    name: str
-    api: int
-
-    def install(self, guard: Guard) -> Callable[[], None]:
-        """Hook the library; returns what undoes it exactly."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from policyguard.enforce.context import Scope, current_scope
-from policyguard.enforce.guard import Guard
+from policyguard.enforce.judge import Judge
 from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
@@ -171,18 +171,18 @@ class Planner:
         return tuple(label for source in sources for label in self._via(source))
 
 
-def planner_of(guard: Guard) -> Planner | None:
+def planner_of(guard: Judge) -> Planner | None:
     """The guard's planner, made on first use; None without a data map."""
-    found = guard._planner  # noqa: SLF001 - the guard keeps it
+    found: Planner | None = guard.planner
     if found is None and guard.data_map is not None:
         model = guard.data_map.model
         patterns = [name for name in model.tables if "*" in name]
         catalog = Catalog.from_tables(guard.data_map.tables, patterns=patterns)
-        found = guard._planner = Planner(guard.data_map, catalog)  # noqa: SLF001 - the guard's own part
+        found = guard.planner = Planner(guard.data_map, catalog)
     return found
 
 
-def check_sql(guard: Guard, text: str, dialect: str, parameters: object = None) -> SqlCheck:
+def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) -> SqlCheck:
     """Judge a statement and say what its rows carry.
 
     Args:
@@ -236,7 +236,7 @@ def _plan_of(planner: Planner, text: str, dialect: str) -> Plan:
     return Plan(unresolved=why, leaves=((UNREADABLE, ()),))
 
 
-def _judge_reads(guard: Guard, plan: Plan, scope: Scope | None, facts: Facts) -> None:
+def _judge_reads(guard: Judge, plan: Plan, scope: Scope | None, facts: Facts) -> None:
     reader = scope.reader if scope else SELF
     found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in plan.reads]
     if found:
@@ -245,7 +245,7 @@ def _judge_reads(guard: Guard, plan: Plan, scope: Scope | None, facts: Facts) ->
         _cannot_tell(guard, plan.unresolved, reader, facts)
 
 
-def _cannot_tell(guard: Guard, why: str, recipient: str, facts: Facts) -> None:
+def _cannot_tell(guard: Judge, why: str, recipient: str, facts: Facts) -> None:
     """Deny what can't be told to flow to a recipient, in the mode that applies."""
     flow = Flow("", RAW, guard.current_purpose(), recipient)
     decision = guard.snapshot.deny(flow, "cannot_tell")

@@ -45,7 +45,8 @@ class PolicyViolation(PolicyGuardError):  # noqa: N818 - the field's word, and t
         lines += [f"  because: {line}" for line in self.because.splitlines()]
         lines += [f"  hint: {line}" for line in self.hint.splitlines()]
         lines += [f"  also {line}" for line in self.also]
-        return "\n".join(lines)
+        # A term that code made up may hold half a character; a log must be able to write it.
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
 class NoPurpose(PolicyViolation):
@@ -136,7 +137,7 @@ def _because(snapshot: Snapshot, decision: Decision) -> list[str]:
     if decision.unmet:
         why += f": {', '.join(decision.unmet)}"
     lines = [why]
-    if len(decision.path) > 1:
+    if len(set(decision.path)) > 1:
         lines.append("the purpose changed on the way: " + " > ".join(decision.path))
     clause, says = clause_of(context, decision)
     if clause and decision.flow.data:

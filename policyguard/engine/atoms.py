@@ -1,8 +1,8 @@
 """Conditions as atoms: each asks one thing of the facts and answers holds, fails or unknown.
 
 Layer: engine. A condition tree is split into its atoms and the logic above them. The atoms of all
-rules that cover a flow are compiled into one function from facts to an integer, its *state*: in
-base 3, one digit an atom (0 fails, 1 holds, 2 unknown). All logic above the atoms is a function of
+rules that cover a flow are compiled into one function from facts to an integer, its *state*: two
+bits an atom (0 fails, 1 holds, 2 unknown). All logic above the atoms is a function of
 that integer, so it runs once per state. Start reading at `split` and `Compiler`.
 """
 
@@ -275,7 +275,7 @@ class Compiler:
             keep: for other flows; not where callers choose the words, of which there is no end.
 
         Returns:
-            facts -> sum of 3**i times the state of atom i.
+            facts -> the states, that of atom i in bits 2i and 2i + 1.
 
         Cost: source is compiled once per shape (the sequence of kinds), then shared.
         """
@@ -324,12 +324,12 @@ def _question(atom: Atom, declared: Terms) -> object:
 def _factory(shape: tuple[tuple[str, bool], ...]) -> Callable[..., AtomsFunction]:
     names = ", ".join(f"c{i}" for i in range(len(shape)))
     lines = [f"def make({names}):", "    def atoms(f):", "        m = f.memo", "        s = 0"]
-    weight = 1
     for i, (kind, wanted) in enumerate(shape):
         lines.append("        " + _READ[kind].format(i=i))
         answer = "v" if wanted else "(not v)"
-        lines.append(f"        s += {2 * weight} if v is None else {weight} * {answer}")
-        weight *= 3
+        # Hexadecimal, because a decimal literal may not be long, and a policy may ask much.
+        one, two = hex(1 << 2 * i), hex(2 << 2 * i)
+        lines.append(f"        s += {two} if v is None else {one} * {answer}")
     lines += ["        return s", "    return atoms"]
     space: dict[str, Callable[..., AtomsFunction]] = {}
     exec(compile("\n".join(lines), "<policyguard atoms>", "exec"), space)  # noqa: S102 - source is built from the table above only
@@ -338,4 +338,4 @@ def _factory(shape: tuple[tuple[str, bool], ...]) -> Callable[..., AtomsFunction
 
 def digit(state: int, index: int) -> State:
     """The state of atom `index` inside a joint state."""
-    return cast("State", state // 3**index % 3)
+    return cast("State", state >> 2 * index & 3)

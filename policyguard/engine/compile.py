@@ -101,11 +101,11 @@ class Snapshot:
     def change_allowed(self, before: str, after: str) -> bool:
         """Whether a chain of calls may go from one purpose to another.
 
-        Always, unless the policy lists purpose changes; then only those, the same purpose, and
-        one below it.
+        Always, unless the policy lists purpose changes; then only those, and the same purpose. A
+        listed purpose stands for those below it too.
         """
         changes = self.context.changes
-        if changes is None or at_or_below(after, before):
+        if changes is None or after == before:
             return True
         return any(at_or_below(before, a) and at_or_below(after, b) for a, b in changes)
 

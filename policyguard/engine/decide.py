@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from policyguard.engine.atoms import (
     FAILS,
@@ -29,6 +29,8 @@ from policyguard.policy.flow import Flow, Reason, Verdict
 from policyguard.policy.rules import Notice, Recipient
 from policyguard.policy.taxonomy import Taxonomy
 from policyguard.policy.terms import at_or_below
+
+_STATES: Final = 1024  # of one flow that are remembered; more are worked out each time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +144,8 @@ class Answer:
         needed = () if self._certain else self._permits
         permits = [(side, side.state(look)) for side in needed]
         decision = self._decide(forbids, permits, look)
-        self.table[state] = decision
+        if len(self.table) < _STATES:
+            self.table[state] = decision
         return decision
 
     def _decide(

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from policyguard.engine.atoms import Atom
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.covers import Compiled
 from policyguard.engine.decide import Context
 from policyguard.engine.decision import Decision
+from policyguard.engine.establish import asked_atoms, liftable, proposals
 from policyguard.policy.flow import NO_FACTS, Facts, Flow, close_form
 from policyguard.policy.terms import SELF, SUBJECT, at_or_below, in_words
 
@@ -139,61 +139,26 @@ def _nearest(snapshot: Snapshot, decision: Decision, facts: Facts) -> Iterator[C
 
 
 def _facts(snapshot: Snapshot, decision: Decision, facts: Facts) -> Iterator[Change]:
-    flow = decision.flow
-    for name in decision.unmet:
-        # A refused consent is an answer, not a fact to establish; how data travel can be changed.
-        if decision.reason != "unknown_facts" and name != "transport":
-            continue
-        for given, sentence in _answers(snapshot.context, flow, name):
-            if snapshot.decide(*flow, facts.merged(given)).allowed:
-                yield Change("fact", name, sentence)
-                break
+    context, flow = snapshot.context, decision.flow
+    atoms = asked_atoms(context, flow)
+
+    def allowed(given: dict[str, Any]) -> bool:
+        return snapshot.decide(*flow, facts.merged(given)).allowed
+
+    # A refusal is an answer, not a fact to establish; how data travel can be changed always.
+    names = list(decision.unmet) if decision.reason == "unknown_facts" else []
+    names += [name for name in liftable(atoms) if name not in names and _unknown(facts, name)]
+    if any(atom.kind == "transport" for atom in atoms) and "transport" not in names:
+        names.append("transport")
+    for name in names:
+        for fact, sentence in proposals(context, name, atoms, allowed):
+            yield Change("fact", fact, sentence)
 
 
-def _answers(context: Context, flow: Flow, name: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Values of a fact to try, from what the rules themselves ask."""
-    kind, _, rest = name.partition(":")
-    if kind in ("consent", "opt_out"):
-        what = "consent is given for" if kind == "consent" else "nobody has opted out of"
-        phrase = context.taxonomy.purposes.phrase(rest)
-        yield {kind: {rest: kind == "consent"}}, f"{what} {phrase}"
-    elif kind == "facts":
-        yield {"facts": {rest: True}}, f"it is established that `{rest}` is true"
-        yield {"facts": {rest: False}}, f"it is established that `{rest}` is false"
-    elif kind == "restricted":
-        yield {kind: False}, "the person has not restricted the processing"
-    elif kind == "legal_request":
-        yield {kind: True}, "there is a documented legal duty, order or request"
-        yield {kind: False}, "there is no legal request"
-    else:
-        for atom in _asked(context, flow):
-            yield from _measured(kind, atom)
-
-
-def _measured(kind: str, atom: Atom) -> Iterator[tuple[dict[str, Any], str]]:
-    value: Any = atom.value
-    if kind == "age" and atom.kind in ("age_below", "age_from"):
-        yield {"age": value}, f"the person is known to be {value} or older"
-        yield {"age": value - 1}, f"the person is known to be younger than {value}"
-    elif kind == "region" and atom.kind == "region":
-        for region in value:
-            yield {"region": region}, f"the person is known to be in {region}"
-    elif kind == "transport" and atom.kind == "transport":
-        yield {"transport": "https"}, "it is sent over https"
-    elif kind == "data_age" and atom.kind == "data_age":
-        yield {"data_age": "P0D"}, "the data are known to be recent"
-
-
-def _asked(context: Context, flow: Flow) -> list[Atom]:
-    """The atoms of every rule that covers the flow by data, purpose and recipient."""
-    declared = flow.recipient in context.recipients
-    asked: dict[Atom, None] = {}
-    for index in (context.forbids, context.permits):
-        where = (flow.data, flow.purpose or "", flow.recipient)
-        for number in index.candidates(*where, declared=declared):
-            when = context.rules[number].when
-            asked.update(dict.fromkeys(when.atoms() if when else ()))
-    return list(asked)
+def _unknown(facts: Facts, name: str) -> bool:
+    if name == "legal_request":
+        return facts.legal_request is None
+    return name.partition(":")[2] not in facts.facts
 
 
 def _forms(snapshot: Snapshot, flow: Flow, facts: Facts) -> Iterator[Change]:

@@ -220,7 +220,11 @@ def _digest(key: bytes, data: bytes) -> int:
 @lru_cache(maxsize=1024)
 def _as_found(labels: tuple[Label, ...]) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
     """The labels as a search reports them: for the value itself, and for a hash of it."""
-    kept = tuple(replace(label, evidence="fingerprint") for label in labels)
+    # What was only suspected when it was read is no stronger when it is found again.
+    kept = tuple(
+        label if label.evidence == "suspected" else replace(label, evidence="fingerprint")
+        for label in labels
+    )
     hashed = tuple(
         replace(label, form=close_form({*label.form, "pseudonymised"})) for label in kept
     )

@@ -223,7 +223,7 @@ def _knows_categories(scope: Mapping[str, Any]) -> bool:
 
 def _labels(hint: object, source: str) -> Labels:
     """The categories of an annotation, also inside unions and containers."""
-    if hint is None or isinstance(hint, type | str) and not typing.get_args(hint):  # noqa: RUF021
+    if hint is None or (isinstance(hint, type | str) and not typing.get_args(hint)):
         return ()
     found: dict[Label, None] = {}
     stack: list[tuple[object, int]] = [(hint, 0)]

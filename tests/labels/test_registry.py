@@ -18,6 +18,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pydantic
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -473,7 +474,6 @@ def test_dull_vectors_are_no_evidence() -> None:
 
 def test_numpy_arrays_and_rows() -> None:
     """An array is remembered by its rows, whatever its type and layout."""
-    numpy = pytest.importorskip("numpy")
     rows = numpy.array([gaussian(1), gaussian(2)], dtype="float32")
     for array_ in (
         rows,

@@ -55,7 +55,9 @@ _BEFORE_VALUE: Final = frozenset(
 )
 # About a token each, with strings and comments as one: only to spare the tokenizer long texts.
 _ROUGH_TOKEN: Final = re.compile(
-    r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|[^\W\d]\w*|[\d.]+|[^\s\w]", re.DOTALL
+    r"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|`[^`]*(?:`|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)"
+    r"|[^\W\d]\w*|[\d.]+|[^\s\w]",
+    re.DOTALL,
 )
 
 _OPEN: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE})
@@ -98,7 +100,7 @@ def split(text: object, traits: Traits) -> list[list[Token]]:
     try:
         with _quiet():
             tokens = Dialect.get_or_raise(traits.name).tokenize(text)
-    except (TokenError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - as for the parser
         # Denies: a text without tokens has no known meaning. The message quotes it: dropped.
         raise Doubt("the text can't be split into tokens") from None
     if len(tokens) > MAX_TOKENS:
@@ -217,8 +219,8 @@ def _refuse_signs(text: str, traits: Traits) -> None:
 
 
 def _refuse_depth(tokens: list[Token]) -> None:
-    """Nesting of brackets and CASE, and runs of one prefix operator."""
-    depth = cases = run = arrows = 0
+    """Nesting of brackets and CASE, runs of one prefix operator, chains that the parser nests."""
+    depth = cases = run = arrows = subscripts = 0
     before = None
     for token in tokens:
         kind = token.token_type
@@ -231,9 +233,11 @@ def _refuse_depth(tokens: list[Token]) -> None:
         elif kind == TokenType.END:
             cases -= 1
         arrows += kind in _ARROWS
+        subscripts += kind == TokenType.L_BRACKET and before == TokenType.R_BRACKET
         run = run + 1 if kind == before else 0
         before = kind
-        if max(depth, cases) > MAX_DEPTH or run > MAX_RUN or arrows > MAX_ARROWS:
+        deep = max(depth, cases) > MAX_DEPTH or run > MAX_RUN
+        if deep or arrows > MAX_ARROWS or subscripts > MAX_ARROWS:
             raise Doubt("nested too deep")
 
 

@@ -122,6 +122,9 @@ def _one(
     except Doubt as doubt:
         # Denies: a wrapper that isn't understood may wrap anything.
         return Statement("unknown", "unresolved", doubt.why)
+    except IndexError:
+        # Denies: a wrapper that breaks off in the middle.
+        return Statement("unknown", "unresolved", "the statement breaks off")
     if inner.wrap == "harmless":
         return Statement("harmless", "resolved")
     if inner.wrap == "execute":
@@ -175,7 +178,7 @@ def _plain(
     except RecursionError:
         # Denies: nested deeper than the walk can follow.
         return answer(walk, kind, why="nested too deep")
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError):
+    except Exception:  # noqa: BLE001 - a tree of any shape comes out of odd input
         # Denies: a tree of a shape that the walk doesn't expect was not understood.
         return answer(walk, kind, why="the statement has a shape that isn't understood")
     remember(walk)

@@ -1,0 +1,7 @@
+"""The composition root: settings from files and environment to a ready Guard."""
+
+from policyguard.config.guard import Guard, install, uninstall
+from policyguard.config.loaded import Loaded, load_config
+from policyguard.config.settings import NAMES, Settings
+
+__all__ = ["NAMES", "Guard", "Loaded", "Settings", "install", "load_config", "uninstall"]

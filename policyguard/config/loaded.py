@@ -1,0 +1,153 @@
+"""Settings with everything they name: policy, data map, routes, modes.
+
+Layer: config. Start reading at `load_config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from policyguard.config.settings import Settings, line_of, read_settings
+from policyguard.enforce.modes import Enforcement, Match, Modes, Switch, from_environment
+from policyguard.enforce.routes import Route, Routes, parse_route
+from policyguard.engine.compile import Snapshot, compile_policy
+from policyguard.errors import ConfigError, Problem
+from policyguard.policy.assemble import load_policy
+from policyguard.policy.datamap import load_data_map
+from policyguard.policy.rules import Policy
+
+
+class Loaded:
+    """Settings with the file they came from and everything that file names.
+
+    Attributes:
+        file: the configuration file.
+        settings: as written.
+        policy: loaded.
+        snapshot: compiled.
+    """
+
+    def __init__(self, file: Path, text: str, settings: Settings) -> None:
+        self.file, self._text, self.settings = file, text, settings
+        self.policy: Policy = load_policy(self._path(settings.policy))
+        self.snapshot: Snapshot = compile_policy(self.policy)
+        words, recipients = self.policy.words, self.policy.everyone
+        self.data_map = (
+            load_data_map(self._path(settings.data_map), words, recipients)
+            if settings.data_map is not None
+            else None
+        )
+        problems = list(self._unknown_words())
+        self.routes = Routes(self._routes(problems))
+        if problems:
+            raise ConfigError(problems)
+
+    def _path(self, name: str) -> Path:
+        path = self.file.parent / name
+        # Shown as a person would name it, not as an absolute path of this machine.
+        try:
+            return path.resolve().relative_to(Path.cwd())
+        except ValueError:
+            # Denies nothing: a file outside the working folder keeps its full path.
+            return path
+
+    def problem(self, code: str, message: str, word: str, hint: str = "") -> Problem:
+        """A problem at the line that quotes a word."""
+        line = line_of(self._text, rf"[^#]*[\"']{re.escape(word)}[\"']")
+        return Problem(str(self.file), line, 1, code, message, hint)
+
+    def _routes(self, problems: list[Problem]) -> Iterator[Route]:
+        for pattern, purpose in self.settings.routes.items():
+            try:
+                yield parse_route(pattern, purpose)
+            except ValueError as error:
+                # Denies: a route that can't be read stops the start. The text is our own sentence.
+                hint = "such as `POST /images` or `/auth/*`"
+                problems.append(self.problem("PG503", f"bad route: {error}", pattern, hint))
+
+    def _unknown_words(self) -> Iterable[Problem]:
+        words, recipients = self.policy.words, self.policy.everyone
+        purposes: dict[str | None, None] = dict.fromkeys(self.settings.routes.values())
+        purposes[self.settings.purpose] = None
+        rules = {rule.id for rule in self.policy.rules} | {
+            kept.id for kept in self.policy.retention
+        }
+        for entry in self.settings.enforcement:
+            purposes[entry.match.purpose] = None
+            for kind, word, known in (
+                ("recipient", entry.match.recipient, recipients),
+                ("rule", entry.match.rule, rules),
+                ("data category", entry.match.data, words.data.phrases),
+            ):
+                if word is not None and word not in known:
+                    yield self._unknown(kind, word, known)
+        for purpose in purposes:
+            if purpose is not None and purpose not in words.purposes:
+                yield self._unknown("purpose", purpose, words.purposes.phrases)
+
+    def _unknown(self, kind: str, word: str, known: Iterable[str]) -> Problem:
+        near = difflib.get_close_matches(word, list(known), n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "the policy doesn't declare it"
+        return self.problem("PG504", f"unknown {kind} `{word}`", word, hint)
+
+    def modes(self) -> Modes:
+        """The modes as the settings, the environment and the policy's floor give them."""
+        entries = [
+            Enforcement(Match(**entry.match.model_dump()), entry.mode, entry.from_, entry.percent)
+            for entry in self.settings.enforcement
+        ]
+        switch = self.settings.switch_file
+        return Modes(
+            default=self.settings.mode,
+            entries=tuple(entries),
+            floor=self.policy.at_least,
+            switch=Switch(self.file.parent / switch) if switch else None,
+            override=from_environment(),
+        )
+
+    def effective(self) -> dict[str, Any]:
+        """What counts in the end, and why; plain data for `policyguard config --effective`."""
+        modes = self.modes()
+        return {
+            "schema": "policyguard.config/1",
+            "file": str(self.file),
+            "policy": {"id": self.policy.id, "digest": self.snapshot.digest},
+            "data_map": self.settings.data_map,
+            "mode": modes.override or modes.default,
+            "mode_from": "POLICYGUARD_MODE" if modes.override else "configuration",
+            "at_least": self.policy.at_least,
+            "switch_file": self.settings.switch_file,
+            "purpose": os.environ.get("POLICYGUARD_PURPOSE") or self.settings.purpose,
+            "plugins": list(self.settings.plugins),
+            "telemetry": self.settings.telemetry,
+            "routes": [
+                {
+                    "route": f"{route.method or 'ANY'} /{'/'.join(route.parts)}",
+                    "purpose": route.purpose,
+                }
+                for route in self.routes.all
+            ],
+            "enforcement": [
+                entry.model_dump(mode="json", by_alias=True, exclude_none=True)
+                for entry in self.settings.enforcement
+            ],
+        }
+
+
+def load_config(path: str | Path | None = None) -> Loaded:
+    """Read the configuration and everything it names.
+
+    Args:
+        path: policyguard.toml or pyproject.toml; by default `POLICYGUARD_CONFIG`, else the nearest
+            of these in the working folder or above it.
+
+    Raises:
+        ConfigError: it is missing or wrong, with every problem.
+        PolicyError, DataMapError: what it names can't be used.
+    """
+    return Loaded(*read_settings(path))

@@ -1,0 +1,221 @@
+"""`[tool.policyguard]` as validated data, and where it is found.
+
+Layer: config. Start reading at `Settings` and `read_settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from policyguard.errors import ConfigError, Problem
+from policyguard.policy.conditions import Part
+from policyguard.policy.loader import Limits, read_regular
+from policyguard.policy.terms import RecipientKind
+
+NAMES: Final = ("policyguard.toml", "pyproject.toml")
+ReasonName = Literal[
+    "no_purpose",
+    "purpose_change",
+    "forbidden",
+    "unknown_term",
+    "unknown_recipient",
+    "unlabelled",
+    "cannot_tell",
+    "not_covered",
+    "unmet",
+    "unknown_facts",
+]
+ModeName = Literal["block", "flag", "off"]
+_WANTED: Final = (
+    ("string", "text in quotes"),
+    ("bool", "true or false"),
+    ("int", "a whole number"),
+    ("greater_than", "0 to 100"),
+    ("less_than", "0 to 100"),
+    ("date", "a day such as 2027-01-15"),
+    ("tuple", "a list in brackets"),
+    ("dict", "a table"),
+    ("model", "a table"),
+)
+_LIMITS: Final = Limits()
+_AT_PLACE: Final = re.compile(r"at line (\d+), column (\d+)")
+
+
+class MatchSettings(Part):
+    """Which denied flows an entry is about; what is left out matches all."""
+
+    rule: str | None = None
+    recipient: str | None = None
+    kind: RecipientKind | None = None
+    data: str | None = None
+    purpose: str | None = None
+    reason: ReasonName | None = None
+    route: str | None = None
+    at: Literal["sql", "http", "call"] | None = None
+
+
+def _day(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value
+
+
+class EnforcementSettings(Part):
+    """One entry: a mode for the flows that match, from a day on, for a share of the scopes."""
+
+    match: MatchSettings
+    mode: ModeName
+    from_: Annotated[date, BeforeValidator(_day)] | None = Field(None, alias="from")
+    percent: Annotated[int, Field(ge=0, le=100)] = 100
+
+
+class Settings(Part):
+    """`[tool.policyguard]`: how the guard behaves here and now."""
+
+    policy: str = Field(description="the policy file, relative to this file")
+    data_map: str | None = Field(None, description="the data map, relative to this file")
+    mode: ModeName = Field("block", description="what is done about a denied flow")
+    switch_file: str | None = Field(None, description="a file with one word, a mode; read live")
+    purpose: str | None = Field(None, description="the purpose where code and route say none")
+    plugins: tuple[str, ...] = Field((), description="integrations to install")
+    telemetry: bool = Field(
+        default=False, strict=True, description="report violations to OpenTelemetry"
+    )
+    routes: dict[str, str] = Field(default_factory=dict, description="purposes by route")
+    enforcement: tuple[EnforcementSettings, ...] = Field((), description="first match wins")
+
+
+def read_settings(path: str | Path | None = None) -> tuple[Path, str, Settings]:
+    """Find and read the configuration.
+
+    Args:
+        path: policyguard.toml or pyproject.toml; by default `POLICYGUARD_CONFIG`, else the nearest
+            of these in the working folder or above it.
+
+    Returns:
+        The file, its text, and the settings.
+
+    Raises:
+        ConfigError: it is missing or wrong, with every problem.
+    """
+    file = Path(path or os.environ.get("POLICYGUARD_CONFIG") or _find())
+    try:
+        text = read_regular(file, _LIMITS).decode("utf-8")
+    except (OSError, ValueError) as error:
+        # Denies: without a configuration nothing starts.
+        broken = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        why = error.strerror if isinstance(error, OSError) else broken
+        message = f"can't read the configuration: {str(why).lower()}"
+        raise ConfigError([Problem(str(file), 0, 0, "PG501", message)]) from None
+    table = _table(file, text)
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as error:
+        # Denies: a configuration with any problem starts nothing.
+        raise ConfigError(_problems(file, text, error)) from None
+    return file, text, settings
+
+
+def _find() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for name in NAMES:
+            file = folder / name
+            if file.is_file() and (name != "pyproject.toml" or _has_table(file)):
+                return file
+    message = "no configuration: neither policyguard.toml nor [tool.policyguard] in pyproject.toml"
+    raise ConfigError([Problem("", 0, 0, "PG501", message, "`policyguard init` writes one")])
+
+
+def _has_table(file: Path) -> bool:
+    try:
+        tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool")
+        return isinstance(tool, dict) and "policyguard" in tool
+    except (OSError, ValueError, RecursionError):
+        # Denies nothing: a pyproject.toml that can't be read is not ours to report.
+        return False
+
+
+def _table(file: Path, text: str) -> Mapping[str, Any]:
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Denies: text that isn't TOML configures nothing.
+        place = _AT_PLACE.search(str(error))
+        line, col = (int(place[1]), int(place[2])) if place else (1, 1)
+        raise ConfigError([Problem(str(file), line, col, "PG502", "not valid TOML")]) from None
+    except (ValueError, RecursionError):
+        # Denies: as above; a number with too many digits, a list too deep.
+        message = "not valid TOML: a number or a list that is too long or too deep"
+        raise ConfigError([Problem(str(file), 1, 1, "PG502", message)]) from None
+    tool = tree.get("tool")
+    table = tool.get("policyguard") if isinstance(tool, dict) else None
+    if table is None and file.name == "pyproject.toml":
+        message = "there is no [tool.policyguard]"
+        raise ConfigError([Problem(str(file), 1, 1, "PG501", message)])
+    if table is not None and not isinstance(table, dict):
+        message = "`tool.policyguard` is not a table"
+        raise ConfigError([Problem(str(file), line_of(text, "policyguard"), 1, "PG505", message)])
+    return tree if table is None else table
+
+
+@cache
+def _keys() -> tuple[str, ...]:
+    parts = (Settings, EnforcementSettings, MatchSettings)
+    return tuple(f.alias or n for part in parts for n, f in part.model_fields.items())
+
+
+def _problems(file: Path, text: str, error: ValidationError) -> list[Problem]:
+    found = []
+    for entry in error.errors(include_url=False, include_input=False):
+        words = [str(step) for step in entry["loc"] if isinstance(step, str)]
+        key = words[-1] if words else ""
+        code, hint = "PG505", ""
+        if entry["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, _keys(), n=1)
+            message = f"unknown key `{key}`"
+            hint = f"did you mean `{near[0]}`?" if near else ""
+        elif entry["type"] == "missing":
+            message = f"`{key}` is missing"
+        elif entry["type"] == "literal_error":
+            expected = str(entry.get("ctx", {}).get("expected", ""))
+            message = f"`{key}` has a value that is not known"
+            hint = f"one of {expected.replace(chr(39), '`')}"
+        else:
+            message = f"`{key}` has a wrong value"
+            hint = next((says for kind, says in _WANTED if entry["type"].startswith(kind)), "")
+        found.append(Problem(str(file), _place(text, entry["loc"]), 1, code, message, hint))
+    return found
+
+
+def _place(text: str, steps: tuple[int | str, ...]) -> int:
+    """The line of the key that steps lead to, as well as its table's header tells."""
+    after = 0
+    for number, step in enumerate(steps):
+        if isinstance(step, int):
+            header = rf"\s*\[\[[^#]*\b{re.escape(str(steps[number - 1]))}\s*\]\]"
+            after = line_of(text, header, nth=step) - 1
+        elif step == "routes":
+            after = line_of(text, r"\s*\[[^#\[]*\broutes\s*\]") - 1
+    names = [step for step in steps if isinstance(step, str)]
+    for name in reversed(names):
+        key = rf"(?:[^#]*[\s\"'.{{,\[])?{re.escape(name)}[\"']?\s*[=\].]"
+        line = line_of(text, key, after=after, missing=0)
+        if line:
+            return line
+    return after + 1
+
+
+def line_of(text: str, pattern: str, *, nth: int = 0, after: int = 0, missing: int = 1) -> int:
+    """The number of the n-th line that begins with a pattern."""
+    lines = text.splitlines()[after:]
+    found = [i for i, line in enumerate(lines, after + 1) if re.match(pattern, line)]
+    return found[nth] if nth < len(found) else missing

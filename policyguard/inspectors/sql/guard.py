@@ -19,7 +19,7 @@ from typing import Final
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import ErrorLevel, ParseError, TokenError
+from sqlglot.errors import ErrorLevel, ParseError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from policyguard.inspectors.sql.scope import Doubt
@@ -164,7 +164,7 @@ def _respelled(tokens: list[Token], traits: Traits) -> list[Token]:
         with _quiet():
             # A word in front keeps the rest from being taken for a command itself.
             rest = Dialect.get_or_raise(traits.name).tokenize("_ " + tokens[1].text)[1:]
-    except (TokenError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - as for the parser
         # Denies: as above.
         raise Doubt("the text can't be split into tokens") from None
     _refuse_depth(rest)

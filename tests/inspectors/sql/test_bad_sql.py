@@ -124,6 +124,8 @@ DEEP = [
     "SELECT " + "- " * 10_000 + "1",
     "SELECT " + "x -> " * 10_000 + "1",
     "SELECT " + "[" * 10_000,
+    "SELECT email" + "[1]" * 4000 + " FROM patients",
+    "SELECT 1 " + "/* " * 80_000,
     "SELECT id FROM patients WHERE id IN (" + "1, " * 100_000 + "1)",
     "SELECT 1" + " UNION SELECT 1" * 60_000,
     "SELECT 1" + " OR 1" * 60_000,

@@ -52,10 +52,13 @@ _AMBIGUOUS: Final = frozenset(
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _AMBIGUOUS_FIRST: Final = frozenset("yYnNoOtTfF0123456789~")
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?")
-# C0 and C1 controls, and the characters that reorder text on a screen.
+# C0 and C1 controls, the characters that reorder text on a screen, and those that end a line for
+# YAML and not for an editor: what follows a comment would count, and look like the comment.
 _CONTROL: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
+_LONE_RETURN: Final = re.compile(r"\r(?!\n)")
+_LINE_ENDS: Final = "\r\x85\u2028\u2029"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _NO_KEY: Final = object()
 _IN_LIST: Final = object()
@@ -70,7 +73,7 @@ class Document:
         problems: what was wrong with the file as YAML.
     """
 
-    __slots__ = ("_marks", "file", "problems", "tree")
+    __slots__ = ("_marks", "_steps", "file", "problems", "tree")
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -79,19 +82,23 @@ class Document:
         # id of a container -> marks: of a list one per item, of a dict two per key (key, value).
         # The tree outlives the table, so an id is never reused.
         self._marks: dict[int, list[Any]] = {}
+        # id of a mapping -> the number of each of its keys, once a place in it was asked for.
+        self._steps: dict[int, dict[Any, int]] = {}
 
     def place(self, path: Sequence[str | int], *, of_key: bool = False) -> Place:
         """Line and column (1-based) of the node at `path`, or of the nearest one above.
 
         Steps that the tree doesn't have are passed over: a validator's path names more than the
-        file holds. Cost: O(keys of the containers on the way); only for messages.
+        file holds. Cost: O(steps), and once O(keys) for each mapping on the way.
         """
         node, mark = self.tree, None
         for step in path:
             marks = self._marks.get(id(node))
             if isinstance(node, dict) and step in node and marks is not None:
-                index = list(node).index(step)
-                mark = marks[2 * index + (0 if of_key else 1)]
+                numbers = self._steps.get(id(node))
+                if numbers is None:
+                    numbers = self._steps[id(node)] = {key: n for n, key in enumerate(node)}
+                mark = marks[2 * numbers[step] + (0 if of_key else 1)]
                 node = node[step]
             elif isinstance(node, list) and isinstance(step, int) and 0 <= step < len(node):
                 mark = marks[step] if marks is not None else None
@@ -233,13 +240,23 @@ def _decode(data: bytes, document: Document) -> str | None:
         problem = Problem(document.file, line, col, "PG002", "not UTF-8 text", "save it as UTF-8")
         document.problems.append(problem)
         return None
-    if found := _CONTROL.search(text):
+    if found := _strange(text):
         at = found.start()
         line, col = text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
         message = f"character U+{ord(found.group()):04X} is not allowed"
-        document.problems.append(Problem(document.file, line, col, "PG002", message))
+        hint = "end each line with a line feed" if found.group() in _LINE_ENDS else ""
+        document.problems.append(Problem(document.file, line, col, "PG002", message, hint))
         return None
     return text
+
+
+def _strange(text: str) -> re.Match[str] | None:
+    """The first character that no file may hold."""
+    found = _CONTROL.search(text)
+    lone = _LONE_RETURN.search(text) if "\r" in text else None
+    if found is None or lone is None:
+        return found or lone
+    return min(found, lone, key=re.Match.start)
 
 
 class _TooMuch(Exception):  # noqa: N818 - a signal between two functions of this module
@@ -287,7 +304,7 @@ class _Builder:
                 if not style:
                     if not value or value[0] in _AMBIGUOUS_FIRST:
                         value = _plain(value)
-                elif style == '"' and _CONTROL.search(value):
+                elif style == '"' and _strange(value):
                     self._say("PG002", "control characters are not allowed", event)
                 if event.tag is not None or event.anchor is not None:
                     self._refuse_mark(event)

@@ -89,6 +89,24 @@ REFUSED: Final[dict[str, tuple[str | bytes, str, str]]] = {
     "08 UTF-16": (HEAD.encode("utf-16"), "1:1 PG002", "save it as UTF-8"),
     "08 Latin-1": (HEAD.encode() + b"title: caf\xe9\n", "3:11 PG002", "save it as UTF-8"),
     "08 NUL": (HEAD + "title: a\0b\n", "3:9 PG002", "U+0000"),
+    **{
+        f"08 a line break that no editor shows, {name}": (
+            HEAD + f"# a comment{char}rules: [{{id: r, forbid: {{}}}}]\n",
+            "3:12 PG002",
+            f"U+{ord(char):04X} is not allowed (end each line with a line feed)",
+        )
+        for name, char in {
+            "NEL": "\x85",
+            "LS": "\u2028",
+            "PS": "\u2029",
+            "CR": "\r",
+        }.items()
+    },
+    "08 a line break in quotes that no editor shows": (
+        HEAD + 'title: "a\\Lb"\n',
+        "3:8 PG002",
+        "control characters",
+    ),
     "08 a tab that indents": (HEAD + "rules:\n\t- id: r\n", "4:1 PG003", "not valid YAML"),
     "09 cut off inside a list": (
         RULE + "    permit: {data: [user.con",

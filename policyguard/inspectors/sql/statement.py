@@ -304,6 +304,8 @@ def _alike(walk: Walk, part: exp.Expr, table: str, *, passing: bool) -> Columns:
     seen, _ = target_of(walk, part.this, may_be_new=False)
     if seen.relation.unlisted is not None:
         raise Doubt("a table is made like one whose columns aren't all known")
+    # Only who may read the whole table may copy its shape.
+    walk.read(seen, seen.relation.row())
     names = [name for name, _ in seen.relation.columns]
     if passing:
         return [(name, Value()) for name in names]

@@ -30,6 +30,7 @@ from policyguard.policy.references import check_references
 from policyguard.policy.rules import Mark, OwnTerms, Policy
 from policyguard.policy.salvage import what_is_left
 from policyguard.policy.source import Source
+from policyguard.policy.suggest import Suggestions
 
 MAX_FILES: Final = 64
 MAX_RULES: Final = 10_000
@@ -162,8 +163,9 @@ def _finish(sources: Sequence[Source], problems: Iterable[Problem], *, max_rules
     problems = list(problems)
     merged = merge(sources, problems) if sources else None
     if merged is not None:
+        near = Suggestions()
         for source in sources:
-            problems += check_references(source, merged, sources)
+            problems += check_references(source, merged, sources, near)
         if len(merged.rules) > max_rules:
             problems.append(
                 Problem(sources[-1].document.file, 0, 0, "PG004", f"more than {max_rules} rules")

@@ -100,6 +100,18 @@ class When(Part):
             for part in self.inner():
                 yield from part.walk()
 
+    def atoms(self) -> int:
+        """How many things are asked, here and below: each is evaluated for a flow."""
+        found = len(self.model_fields_set)
+        for answers in (self.consent, self.opt_out, self.facts):
+            found += len(answers) - 1 if isinstance(answers, dict) else 0
+        if self.age is not None:
+            found += len(self.age.model_fields_set) - 1
+        if self.all is not None or self.any is not None or self.not_ is not None:
+            found -= sum(part is not None for part in (self.all, self.any, self.not_))
+            found += sum(part.atoms() for part in self.inner())
+        return found
+
     def purposes(self) -> Iterator[str]:
         """The purposes that consent and opt_out name, here and below."""
         for part in self.walk():

@@ -10,7 +10,6 @@ direction: where that is in doubt, the label counts.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -26,6 +25,7 @@ from policyguard.policy.loader import LIMITS, Document, Limits, printable, read_
 from policyguard.policy.mapfile import OBSERVED, ColumnEntry, DataMapFile, FieldLabel, Table
 from policyguard.policy.patterns import FieldPattern, NamePattern, TablePattern
 from policyguard.policy.problems import keys_of, problems_of
+from policyguard.policy.suggest import Suggestions
 from policyguard.policy.taxonomy import Taxonomy, Terms, built_in
 from policyguard.policy.terms import is_term
 
@@ -283,7 +283,7 @@ class _Words:
         self, document: Document, words: Taxonomy | None, recipients: Collection[str] | None
     ) -> None:
         self.document, self.words = document, words or built_in()
-        self.recipients = recipients
+        self.recipients, self.near = recipients, Suggestions()
         self.facts = None if words is None else {*OBSERVED, *words.facts.phrases}
 
     def problems(self, tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -320,8 +320,8 @@ class _Words:
             return
         if term in known or (self.facts is None and known.known(term)):
             return
-        near = known.nearest(term)
-        hint = f"did you mean `{near[0]}`?" if near else "`policyguard terms WORD` finds terms"
+        near = self.near.term(term, known)
+        hint = f"did you mean `{near}`?" if near else "`policyguard terms WORD` finds terms"
         yield self.document.problem(code, f"unknown {kind} `{printable(term)}`", path, hint)
 
     def _name(
@@ -329,9 +329,9 @@ class _Words:
     ) -> Iterator[Problem]:
         if name in known:
             return
-        near = difflib.get_close_matches(name, sorted(known), n=1)
+        near = self.near.name(name, known)
         where = {"fact": "terms.facts", "recipient": "recipients"}[kind]
-        hint = f"did you mean `{near[0]}`?" if near else f"declare it in the policy under `{where}`"
+        hint = f"did you mean `{near}`?" if near else f"declare it in the policy under `{where}`"
         yield self.document.problem(code, f"unknown {kind} `{printable(name)}`", path, hint)
 
 

@@ -7,16 +7,17 @@ at `lint`.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from policyguard.errors import Problem
 from policyguard.policy.datamap import DataMap
-from policyguard.policy.hosts import HostPattern, parse_host_pattern
+from policyguard.policy.hostclaims import shared_claims
+from policyguard.policy.hosts import parse_host_pattern
 from policyguard.policy.lint_rules import check_rules, warning
 from policyguard.policy.loader import printable
-from policyguard.policy.overlap import named_roots, reaches
+from policyguard.policy.overlap import Roots
 from policyguard.policy.regions import place_in
 from policyguard.policy.rules import ANY, ANYONE, Cover, Permit, Policy, Recipient, Selector
 from policyguard.policy.taxonomy import built_in
@@ -25,11 +26,14 @@ from policyguard.policy.terms import BUILT_IN_RECIPIENTS
 # A template's blanks: `[Your Company Address]`, `<name>`, `{{date}}`, TODO. `${VAR}` and `{x}` are
 # text as any other.
 _BLANK: Final = re.compile(
-    r"\[\s*(?:your|insert|enter|company|name|date|e-?mail|address|todo|tbd|placeholder|xx)\b[^\]]*\]"
-    r"|<\s*[a-z][^<>\n]{0,60}>|\{\{[^{}\n]*\}\}|\b(?:todo|tbd|fixme)\b|lorem ipsum",
+    r"\[\s*(?:your|insert|enter|company|name|date|e-?mail|address|todo|tbd|placeholder|xx)\b[^\[\]]{0,80}\]"
+    r"|<\s{0,9}[a-z][^<>\n]{0,60}>|\{\{[^{}\n]*\}\}|\b(?:todo|tbd|fixme)\b|lorem ipsum",
     re.IGNORECASE,
 )
 _SHOWN: Final = 3
+_MOST_PAIRS: Final = 200
+_MOST_REACHED: Final = 5_000_000
+_MOST_SELECTORS: Final = 256
 
 
 def lint(policy: Policy, data_map: DataMap | None = None) -> list[Problem]:
@@ -56,13 +60,14 @@ def lint(policy: Policy, data_map: DataMap | None = None) -> list[Problem]:
 
 
 def _recipients(policy: Policy) -> Iterator[Problem]:
+    mentioned = _Mentioned(policy)
     for name, who in policy.recipients.items():
         part = f"recipients {name}"
         kind = BUILT_IN_RECIPIENTS.get(name)
         if kind is not None and who.kind != kind:
             message = f"`{name}` is built in and stays a `{kind}`"
             yield warning(policy, part, "PG313", message, "give the other recipient its own id")
-        if kind is None and not any(_mentions(cover, name, who) for cover in _covers(policy)):
+        if kind is None and not mentioned.holds(name, who):
             message = f"no rule mentions recipient `{name}`"
             yield warning(policy, part, "PG305", message, "permit something to it, or remove it")
         if who.contract is not None:
@@ -79,15 +84,33 @@ def _covers(policy: Policy) -> Iterator[Permit | Cover]:
         yield from kept.excepts
 
 
-def _mentions(cover: Permit | Cover, name: str, who: Recipient) -> bool:
-    if cover.to is None or cover.to == ANYONE:
-        return cover.to == ANYONE
-    return any(_is(target, name, who) for target in cover.to)
+class _Mentioned:
+    """Whom the rules and exceptions are about: ids, and selectors without repetition."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._ids: set[str] = set()
+        self._selectors: dict[Selector, None] = {}
+        for cover in _covers(policy):
+            for target in cover.to or ():
+                if isinstance(target, str):
+                    self._ids.add(target)
+                elif len(self._selectors) < _MOST_SELECTORS:
+                    self._selectors[target] = None
+        # A warning must be true: with too many selectors to look at, everybody may be meant.
+        self._all = ANYONE[0] in self._ids or len(self._selectors) >= _MOST_SELECTORS
+        self._memo: dict[tuple[str, str | None], bool] = {}
+
+    def holds(self, name: str, who: Recipient) -> bool:
+        """Whether a rule may be about this recipient."""
+        if self._all or name in self._ids:
+            return True
+        key = who.kind, who.located
+        if key not in self._memo:
+            self._memo[key] = any(_selects(target, who) for target in self._selectors)
+        return self._memo[key]
 
 
-def _is(target: str | Selector, name: str, who: Recipient) -> bool:
-    if isinstance(target, str):
-        return target == name
+def _selects(target: Selector, who: Recipient) -> bool:
     if target.kind is not None:
         return target.kind == who.kind
     inside = place_in(who.located or "", target.located or target.outside or "")
@@ -96,25 +119,15 @@ def _is(target: str | Selector, name: str, who: Recipient) -> bool:
 
 def _shared_hosts(policy: Policy) -> Iterator[Problem]:
     """Two recipients that claim one host: the stricter verdict counts, which surprises."""
-    claims: dict[str, list[tuple[HostPattern, str]]] = defaultdict(list)
-    for name, who in policy.recipients.items():
-        for text in who.hosts:
-            pattern = parse_host_pattern(text)
-            claims[pattern.host].append((pattern, name))
-    seen: set[tuple[str, str]] = set()
-    for host in sorted(claims):
-        labels = host.split(".")
-        above = [".".join(labels[at:]) for at in range(len(labels))]
-        near = [claim for place in above for claim in claims.get(place, ())]
-        for pattern, name in claims[host]:
-            for other, rival in near:
-                pair = (min(name, rival), max(name, rival))
-                if name == rival or pair in seen or not pattern.overlaps(other):
-                    continue
-                seen.add(pair)
-                message = f"`{pair[0]}` and `{pair[1]}` both claim `{pattern}`"
-                hint = "give each its own hosts or paths; until then the stricter verdict counts"
-                yield warning(policy, f"recipients {pair[1]}", "PG312", message, hint)
+    claims = [
+        (parse_host_pattern(text), name)
+        for name, who in policy.recipients.items()
+        for text in who.hosts
+    ]
+    for one, rival, pattern in islice(shared_claims(claims), _MOST_PAIRS):
+        message = f"`{one}` and `{rival}` both claim `{pattern}`"
+        hint = "give each its own hosts or paths; until then the stricter verdict counts"
+        yield warning(policy, f"recipients {rival}", "PG312", message, hint)
 
 
 def _clauses(policy: Policy) -> Iterator[Problem]:
@@ -185,17 +198,20 @@ def _own_terms(policy: Policy) -> Iterator[Problem]:
 
 def _unreached(policy: Policy, data_map: DataMap) -> Iterator[Problem]:
     """Labelled columns whose data no permit reaches: nothing at all may be done with them."""
-    roots = named_roots(policy)
-    permits = [
-        None if rule.permit.data == ANY else rule.permit.data
+    roots = Roots(policy)
+    # Rules that name the same data count once; the memory of a guard's data map is another matter.
+    permits = {
+        None if rule.permit.data == ANY else frozenset(rule.permit.data)
         for rule in policy.rules
         if rule.permit is not None
-    ]
+    }
+    if len(permits) * len(policy.words.data.phrases) > _MOST_REACHED:
+        return
     reached: dict[str, bool] = {}
     for entry in data_map.labelled():
         for label in entry.labels:
             if label.data not in reached:
-                reached[label.data] = any(reaches(data, label.data, roots) for data in permits)
+                reached[label.data] = any(roots.reached(data, label.data) for data in permits)
             if not reached[label.data] and label.evidence != "suspected":
                 message = f"no permit reaches `{label.data}` of `{printable(entry.source)}`"
                 hint = "every use is denied; permit one, or collect it no longer"

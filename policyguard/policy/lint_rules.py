@@ -5,28 +5,28 @@ Layer: policy. Start reading at `check_rules`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import islice
 from typing import Final
 
 from policyguard.errors import Problem
 from policyguard.policy.durations import describe_duration, looks_like_minutes
-from policyguard.policy.overlap import (
-    Shape,
-    exceptions_of,
-    named_roots,
-    names,
-    reaches,
-    shape_of,
-)
+from policyguard.policy.overlap import Roots, Shape, Shapes
 from policyguard.policy.rules import ANY, ANYONE, Policy, Rule
-from policyguard.policy.satisfiable import can_hold
+from policyguard.policy.satisfiable import Search
 from policyguard.policy.terms import ancestors, at_or_below
 
 _MOST_COMPARED: Final = 64
 """Rules that one rule is compared with: the lint of 10,000 rules must stay a matter of seconds."""
+_MOST_MEMBERS: Final = 400_000
+"""Of all sets of recipients together; rules after that are not looked at."""
+_MOST_WORDS: Final = 1_000_000
+"""Of large rules, compared one by one; comparisons after that find nothing."""
+_LARGE: Final = 32
 
 
 def warning(policy: Policy, name: str, code: str, message: str, hint: str = "") -> Problem:
@@ -69,37 +69,41 @@ class _Part:
 class _Rules:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.roots = named_roots(policy)
-        self.recipients = policy.everyone
+        self.roots = Roots(policy)
+        self._words = _MOST_WORDS
+        self._search = Search()
+        shapes = Shapes(policy.everyone)
         self.parts = [
-            _Part(r, shape_of(r, self.recipients), exceptions_of(r, self.recipients))
-            for r in policy.rules
+            _Part(rule, shapes.of(rule), shapes.taken(rule))
+            for rule in policy.rules
+            if shapes.members < _MOST_MEMBERS
         ]
         self._empty = cache(self._holds_nothing)
 
     @cached_property
     def declared(self) -> tuple[str, ...]:
-        """All declared data categories."""
-        return tuple(self.policy.words.data.phrases)
+        """All declared data categories, sorted."""
+        return tuple(sorted(self.policy.words.data.phrases))
 
     def never(self, part: _Part) -> Iterator[Problem]:
         """A condition that can't hold; exceptions or named_only data that leave nothing."""
         rule = part.rule
-        if rule.when is not None and not can_hold(rule.when):
+        if rule.when is not None and not self._search.can_hold(rule.when):
             message = f"rule `{rule.id}` never applies: its condition contradicts itself"
             yield self._say(rule, "PG301", message, "mend the condition or remove the rule")
         # A forbid also covers what lies above its terms, which its `except` must then take out too.
         whole = part.shape if rule.permit is not None else part.shape.upward()
-        if any(whole.inside(taken) for taken in part.excepts):
+        if any(self._within(whole, taken) for taken in part.excepts):
             message = f"rule `{rule.id}` never applies: `except` takes everything out"
             yield self._say(rule, "PG302", message, "narrow the `except` or remove the rule")
         if not part.shape.to:
             message = f"rule `{rule.id}` never applies: no recipient is of this kind or place"
             yield self._say(rule, "PG302", message, "declare the recipient or remove the rule")
         if rule.permit is not None and part.shape.data is not None:
+            named = self.roots.terms.intersection(part.shape.data)
             for term in part.shape.data:
-                if self._empty(term, frozenset(self.roots) & frozenset(part.shape.data)):
-                    below = next(r for r in self.roots if at_or_below(r, term))
+                if self._empty(term, named):
+                    below = next(root for root in self.roots.below(term) if root not in named)
                     message = f"rule `{rule.id}` permits nothing of `{term}`"
                     hint = f"name what is meant: `{below}` is under `named_only`"
                     yield self._say(rule, "PG302", message, hint)
@@ -158,30 +162,47 @@ class _Rules:
         return not same or part.rule.id > other.rule.id
 
     def _inside(self, part: _Part, other: _Part) -> bool:
-        if other is part or not part.shape.inside(other.shape):
+        if other is part or not self._within(part.shape, other.shape):
             return False
         return other.excepts == part.excepts or not any(
-            part.shape.touches(taken) for taken in other.excepts
+            not self._spend(part.shape.size + taken.size) or part.shape.touches(taken)
+            for taken in other.excepts
         )
+
+    def _within(self, shape: Shape, other: Shape) -> bool:
+        """Whether one shape is surely inside another, as long as there is patience left."""
+        return self._spend(shape.size + other.size) and shape.inside(other)
+
+    def _spend(self, words: int) -> bool:
+        self._words -= words if words > _LARGE else 0
+        return self._words > 0
 
     def _names_as_much(self, part: _Part, other: _Part) -> bool:
         """Whether the other permit reaches every named_only root that this one names."""
-        data = part.shape.data
-        return all(
-            names(other.shape.data, root, term)
-            for term in data or ()
-            for root in self.roots
-            if names(data, root, term)
-        )
+        if not self.roots.terms:
+            return True
+        mine, theirs = frozenset(part.shape.data or ()), frozenset(other.shape.data or ())
+        for term in mine:
+            # Denies nothing: without patience left the rules count as different.
+            if not self._spend(_LARGE + len(self.roots.below(term))):
+                return False
+            if not self.roots.named(mine, term) <= self.roots.named(theirs, term):
+                return False
+        return True
 
     def _holds_nothing(self, term: str, named: frozenset[str]) -> bool:
-        roots = [r for r in self.roots if at_or_below(r, term) and r != term and r not in named]
-        if not roots:
+        if all(root in named for root in self.roots.below(term)):
             return False
-        words = (term, *named)
-        return not any(
-            reaches(words, below, self.roots) for below in self.declared if at_or_below(below, term)
-        )
+        words = named | {term}
+        first = bisect_left(self.declared, term)
+        for below in islice(self.declared, first, None):
+            if not below.startswith(term):
+                break
+            if not self._spend(_LARGE + 1) or (
+                at_or_below(below, term) and self.roots.reached(words, below)
+            ):
+                return False
+        return True
 
     def _say(self, rule: Rule, code: str, message: str, hint: str) -> Problem:
         return warning(self.policy, rule.id, code, message, hint)

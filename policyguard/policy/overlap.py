@@ -6,6 +6,7 @@ touching: a warning must be true. Start reading at `Shape.inside`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +25,7 @@ from policyguard.policy.rules import (
     Rule,
     Selector,
 )
-from policyguard.policy.terms import at_or_below
+from policyguard.policy.terms import ancestors
 
 UNDECLARED: Final = "*"
 """Stands, in a set of recipients, for everybody whom the policy doesn't declare."""
@@ -48,6 +49,11 @@ class Shape:
     to: frozenset[str]
     form: FormAsk | None
 
+    @property
+    def size(self) -> int:
+        """How many words it takes to compare it."""
+        return len(self.data or ()) + len(self.purposes or ())
+
     def inside(self, other: Shape) -> bool:
         """Whether every flow of this one surely belongs to the other."""
         return (
@@ -59,8 +65,8 @@ class Shape:
 
     def upward(self) -> Shape:
         """This with everything above its terms, as a forbid covers it."""
-        data = None if self.data is None else tuple(term.split(".")[0] for term in self.data)
-        purposes = None if self.purposes is None else tuple(p.split(".")[0] for p in self.purposes)
+        data = None if self.data is None else _tops(self.data)
+        purposes = None if self.purposes is None else _tops(self.purposes)
         return Shape(data, purposes, self.to, self.form)
 
     def touches(self, other: Shape) -> bool:
@@ -72,30 +78,43 @@ class Shape:
         )
 
 
-def shape_of(rule: Rule, recipients: Mapping[str, Recipient]) -> Shape:
-    """What a rule covers, without its exceptions and its condition."""
-    return _shape(rule.cover, recipients, permit=rule.permit is not None, wide=not rule.permit)
+class Shapes:
+    """Makes shapes of the rules of one policy; equal sets of recipients are shared.
 
+    Attributes:
+        members: how many recipients the sets hold together: what they cost in memory.
+    """
 
-def exceptions_of(rule: Rule, recipients: Mapping[str, Recipient]) -> tuple[Shape, ...]:
-    """What is taken out of a rule."""
-    permit = rule.permit is not None
-    return tuple(_shape(e, recipients, permit=False, wide=permit) for e in rule.excepts)
+    def __init__(self, recipients: Mapping[str, Recipient]) -> None:
+        self.members = 0
+        self._recipients = recipients
+        self._sets: dict[object, frozenset[str]] = {}
 
+    def of(self, rule: Rule) -> Shape:
+        """What a rule covers, without its exceptions and its condition."""
+        return self._shape(rule.cover, permit=rule.permit is not None, wide=not rule.permit)
 
-def _shape(
-    cover: Permit | Cover | Except,
-    recipients: Mapping[str, Recipient],
-    *,
-    permit: bool,
-    wide: bool,
-) -> Shape:
-    to = _reached(cover.to, recipients, permit=permit, wide=wide)
-    return Shape(_words(cover.data), _words(cover.purposes), to, cover.form)
+    def taken(self, rule: Rule) -> tuple[Shape, ...]:
+        """What is taken out of a rule."""
+        permit = rule.permit is not None
+        return tuple(self._shape(part, permit=False, wide=permit) for part in rule.excepts)
+
+    def _shape(self, cover: Permit | Cover | Except, *, permit: bool, wide: bool) -> Shape:
+        key = cover.to, permit, wide
+        to = self._sets.get(key)
+        if to is None:
+            to = _reached(cover.to, self._recipients, permit=permit, wide=wide)
+            self._sets[key] = to
+            self.members += len(to)
+        return Shape(_words(cover.data), _words(cover.purposes), to, cover.form)
 
 
 def _words(terms: Sequence[str] | None) -> Words:
-    return None if terms is None or tuple(terms) == ANY else tuple(terms)
+    return None if terms is None or tuple(terms) == ANY else tuple(dict.fromkeys(terms))
+
+
+def _tops(terms: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(term.split(".")[0] for term in terms))
 
 
 def _reached(
@@ -133,17 +152,19 @@ def _placed(who: Recipient, target: Selector, *, wide: bool) -> bool:
 def _words_inside(mine: Words, theirs: Words) -> bool:
     if theirs is None:
         return True
-    return mine is not None and all(_under(term, theirs) for term in mine)
-
-
-def _under(term: str, tops: Iterable[str]) -> bool:
-    return any(at_or_below(term, top) for top in tops)
+    if mine is None:
+        return False
+    tops = frozenset(theirs)
+    return all(not tops.isdisjoint(ancestors(term)) for term in mine)
 
 
 def _words_touch(mine: Words, theirs: Words) -> bool:
     if mine is None or theirs is None:
         return True
-    return any(at_or_below(a, b) or at_or_below(b, a) for a in mine for b in theirs)
+    a, b = frozenset(mine), frozenset(theirs)
+    return not all(b.isdisjoint(ancestors(term)) for term in a) or not all(
+        a.isdisjoint(ancestors(term)) for term in b
+    )
 
 
 def _ask_inside(mine: FormAsk | None, theirs: FormAsk | None) -> bool:
@@ -161,24 +182,49 @@ def _meets(form: Form, ask: FormAsk) -> bool:
     return all(carried) if ask.all_of else any(carried)
 
 
-def named_roots(policy: Policy) -> tuple[str, ...]:
-    """Data that a permit on something above never reaches."""
-    return tuple(sorted({term for part in policy.named_only for term in part.data}))
+class Roots:
+    """The terms under `named_only`: data that a permit on something above never reaches."""
 
+    __slots__ = ("_below", "terms")
 
-def names(data: Words, root: str, term: str) -> bool:
-    """Whether a permit on `data` names a `named_only` root for this term: it, or one between."""
-    if data is None:
-        return False
-    between = at_or_below(term, root) and any(
-        at_or_below(word, root) and at_or_below(term, word) for word in data
-    )
-    return root in data or between
+    def __init__(self, policy: Policy) -> None:
+        self.terms = frozenset(term for part in policy.named_only for term in part.data)
+        self._below: dict[str, list[str]] = defaultdict(list)
+        for root in sorted(self.terms):
+            for above in ancestors(root)[1:]:
+                self._below[above].append(root)
 
+    def below(self, term: str) -> Sequence[str]:
+        """The roots strictly below a term, sorted."""
+        return self._below.get(term, ())
 
-def reaches(data: Words, term: str, roots: Collection[str]) -> bool:
-    """Whether a permit on `data` covers a flow of `term`, as far as data go."""
-    if data is not None and not _under(term, data):
-        return False
-    related = [r for r in roots if at_or_below(term, r) or at_or_below(r, term)]
-    return all(names(data, root, term) for root in related)
+    def names(self, data: Collection[str], term: str) -> bool:
+        """Whether a permit on `data` names every root at or above this term: it, or one between.
+
+        One that lies at or below the lowest root lies at or below all of them.
+        """
+        for above in ancestors(term):
+            if above in data:
+                return True
+            if above in self.terms:
+                return False
+        return True
+
+    def named(self, data: Collection[str], term: str) -> frozenset[str]:
+        """The roots at, above and below this term that a permit on `data` names."""
+        named: set[str] = set()
+        between = False
+        for above in ancestors(term):
+            between = between or above in data
+            if between and above in self.terms:
+                named.add(above)
+        return frozenset(named.union(root for root in self.below(term) if root in data))
+
+    def reached(self, data: frozenset[str] | None, term: str) -> bool:
+        """Whether a permit on `data` (None: any) covers a flow of `term`, as far as data go."""
+        below = self.below(term)
+        if data is None:
+            return not below and self.terms.isdisjoint(ancestors(term))
+        if data.isdisjoint(ancestors(term)) or not self.names(data, term):
+            return False
+        return len(below) <= len(data) and all(root in data for root in below)

@@ -6,7 +6,6 @@ at `problems_of`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from policyguard.errors import Problem
 from policyguard.policy.loader import Document, printable
+from policyguard.policy.suggest import Suggestions
 
 _PLAIN: Final = {
     "string_type": "must be text",
@@ -40,14 +40,17 @@ def problems_of(document: Document, error: ValidationError, keys: Collection[str
     entries = error.errors(include_url=False)
     # A list whose only item is refused isn't empty in the eyes of the person who wrote it.
     above = {entry["loc"][:-1] for entry in entries}
+    near = Suggestions()
     return [
-        _problem(document, entry, keys)
+        _problem(document, entry, keys, near)
         for entry in entries
         if entry["type"] != "too_short" or entry["loc"] not in above
     ]
 
 
-def _problem(document: Document, entry: ErrorDetails, keys: Collection[str]) -> Problem:
+def _problem(
+    document: Document, entry: ErrorDetails, keys: Collection[str], near: Suggestions
+) -> Problem:
     kind, loc, context = entry["type"], list(entry["loc"]), entry.get("ctx", {})
     last = str(loc[-1]) if loc else ""
     hint = ""
@@ -56,15 +59,15 @@ def _problem(document: Document, entry: ErrorDetails, keys: Collection[str]) -> 
         loc += [context["at"]] if context["at"] else []
     elif kind == "extra_forbidden":
         code, message = "PG101", f"unknown key `{printable(last)}`"
-        near = difflib.get_close_matches(last, keys, n=1, cutoff=0.6)
-        hint = f"did you mean `{near[0]}`?" if near else ""
+        meant = near.name(last, keys)
+        hint = f"did you mean `{meant}`?" if meant else ""
     elif kind == "missing":
         code, message, hint = "PG102", f"`{last}` is missing", _missing_hint(last)
     elif kind == "literal_error":
         expected = str(context.get("expected", ""))
         code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"
         message = f"{_owner(loc, keys)} has a value that is not known"
-        meant = _near_literal(entry.get("input"), expected)
+        meant = _near_literal(entry.get("input"), expected, near)
         hint = f"did you mean `{meant}`? {hint}" if meant else hint
     else:
         code, message = "PG103", f"{_owner(loc, keys)} {_PLAIN.get(kind, 'has a wrong value')}"
@@ -87,10 +90,9 @@ def _owner(loc: Sequence[str | int], keys: Collection[str]) -> str:
     return f"an entry of {name}" if loc and isinstance(loc[-1], int) else name
 
 
-def _near_literal(value: object, expected: str) -> str:
+def _near_literal(value: object, expected: str, near: Suggestions) -> str:
     words = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
-    near = difflib.get_close_matches(str(value), words, n=1) if isinstance(value, str) else []
-    return near[0] if near else ""
+    return near.name(str(value), words) if isinstance(value, str) else ""
 
 
 def _missing_hint(key: str) -> str:

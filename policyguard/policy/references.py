@@ -5,35 +5,42 @@ Layer: policy. Start reading at `check_references`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from policyguard.errors import Problem
 from policyguard.policy.flow import CONTEXT_KEYS
 from policyguard.policy.rules import ANY, ANYONE, Cover, Except, Permit, Policy, Retention, Rule
 from policyguard.policy.source import Source
+from policyguard.policy.suggest import Suggestions
 from policyguard.policy.taxonomy import Taxonomy, built_in, parents_missing
 
 Path = tuple[str | int, ...]
 LEGAL_REQUEST = "legal_request"
+_ASKING = frozenset({"consent", "opt_out", "facts"})
 
 
-def check_references(source: Source, merged: Policy, sources: Sequence[Source]) -> list[Problem]:
+def check_references(
+    source: Source, merged: Policy, sources: Sequence[Source], near: Suggestions
+) -> list[Problem]:
     """Every word of one file that names nothing, with its place and the nearest name.
 
     Args:
         source: the file.
         merged: the whole policy, whose names count.
         sources: all files, parents first; names of their broken parts are not reported again.
+        near: finds the nearest names; shared by the files of one run.
 
-    Cost: O(words); a suggestion costs a search of the taxonomy.
+    Cost: O(words), and that of the suggestions.
     """
     broken = frozenset().union(*(s.broken for s in sources))
-    return list(_Check(source, merged, broken).all(sources))
+    return list(_Check(source, merged, broken, near).all(sources))
 
 
 class _Check:
-    def __init__(self, source: Source, merged: Policy, broken: Collection[str]) -> None:
+    def __init__(
+        self, source: Source, merged: Policy, broken: Collection[str], near: Suggestions
+    ) -> None:
+        self.near = near
         self.source, self.model, self.merged = source, source.model, merged
         self.words: Taxonomy = merged.words
         self.recipients = merged.everyone
@@ -83,21 +90,24 @@ class _Check:
                 message = f"`{name}` is a fact that every policy has"
                 yield self._say("PG109", message, ("terms", "facts", name), "give it another name")
 
-    def _inside(self, path: Path, word: str) -> Path:
-        """The path of a word somewhere below `path`; depth is bounded by the loader's cap."""
+    def _asked(self, path: Path) -> dict[str, Path]:
+        """The words that a condition asks for, with their paths; depth is capped by the loader."""
         node = self.source.document.tree
         for step in path:
             node = node[step]
+        found: dict[str, Path] = {}
         stack: list[tuple[object, Path]] = [(node, path)]
         while stack:
             node, where = stack.pop()
             if isinstance(node, dict):
-                if word in node:
-                    return (*where, word)
-                stack += [(inner, (*where, key)) for key, inner in node.items()]
+                for key, inner in node.items():
+                    if key in _ASKING and isinstance(inner, dict):
+                        found |= {word: (*where, key, word) for word in inner}
+                    else:
+                        stack.append((inner, (*where, key)))
             elif isinstance(node, list):
                 stack += [(inner, (*where, i)) for i, inner in enumerate(node)]
-        return path
+        return found
 
     def _warn(self, term: str, path: Path) -> Problem:
         line, col = self.source.document.place(path)
@@ -151,11 +161,11 @@ class _Check:
             yield from self._cover(rule.forbid, (*path, "forbid"))
         yield from self._excepts(rule.excepts, path)
         if rule.when is not None:
-            where = (*path, "when")
+            asked = self._asked((*path, "when"))
             for term in rule.when.purposes():
-                yield from self._purposes([term], self._inside(where, term))
+                yield from self._purposes([term], asked.get(term, path))
             for name in rule.when.fact_names():
-                yield from self._facts([name], self._inside(where, name))
+                yield from self._facts([name], asked.get(name, path))
         yield from self._cites(rule.cites, path)
 
     def _retention(self, kept: Retention, path: Path) -> Iterator[Problem]:
@@ -185,7 +195,7 @@ class _Check:
             return
         for index, term in enumerate(terms):
             if term not in self.words.data and term not in self.broken:
-                near = self.words.data.nearest(term)
+                near = self.near.term(term, self.words.data)
                 yield self._term("PG104", "data category", term, near, (*path, index))
 
     def _purposes(self, terms: Iterable[str], path: Path) -> Iterator[Problem]:
@@ -193,11 +203,11 @@ class _Check:
             return
         for index, term in enumerate(terms):
             if term not in self.words.purposes and term not in self.broken:
-                near = self.words.purposes.nearest(term)
+                near = self.near.term(term, self.words.purposes)
                 yield self._term("PG105", "purpose", term, near, (*path, index))
 
-    def _term(self, code: str, kind: str, term: str, near: Sequence[str], path: Path) -> Problem:
-        hint = f"did you mean `{near[0]}`?" if near else "`policyguard terms WORD` finds terms"
+    def _term(self, code: str, kind: str, term: str, near: str, path: Path) -> Problem:
+        hint = f"did you mean `{near}`?" if near else "`policyguard terms WORD` finds terms"
         return self._say(code, f"unknown {kind} `{term}`", path, hint)
 
     def _facts(self, names: Iterable[str], path: Path) -> Iterator[Problem]:
@@ -214,11 +224,11 @@ class _Check:
                 yield from self._unknown("PG107", "clause", clause, self.clauses, where)
 
     def _unknown(
-        self, code: str, kind: str, name: str, known: Iterable[str], path: Path
+        self, code: str, kind: str, name: str, known: Collection[str], path: Path
     ) -> Iterator[Problem]:
         if name in self.broken:
             return
-        near = difflib.get_close_matches(name, list(known), n=1)
+        near = self.near.name(name, known)
         where = {"fact": "terms.facts", "clause": "notice.clauses", "recipient": "recipients"}[kind]
-        hint = f"did you mean `{near[0]}`?" if near else f"declare it under `{where}`"
+        hint = f"did you mean `{near}`?" if near else f"declare it under `{where}`"
         yield self._say(code, f"unknown {kind} `{name}`", path, hint)

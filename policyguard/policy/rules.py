@@ -43,6 +43,8 @@ Mark = tuple[str, int, int]
 
 ANY = ("any",)
 ANYONE = ("anyone",)
+MOST_ATOMS: Final = 64
+"""Conditions of one rule, however they are nested; what a flow can cost depends on it."""
 FormName = Literal["raw", "encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"]
 
 
@@ -192,6 +194,9 @@ class Rule(Part):
             if key in self.model_fields_set and getattr(self, key) is None:
                 name = key.rstrip("_")
                 raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead", at=name)
+        if self.when is not None and self.when.atoms() > MOST_ATOMS:
+            message = f"a rule's `when` asks at most {MOST_ATOMS} things"
+            raise refuse("PG120", message, "split the rule", at="when")
         if self.if_unknown and (self.permit is not None or self.when is None):
             hint = "it says what an unknown `when` of a forbid means"
             raise refuse("PG103", "`if_unknown` belongs to a forbid with `when`", hint)

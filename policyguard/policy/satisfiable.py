@@ -1,12 +1,14 @@
 """Can a condition hold at all: a search over everything that its atoms tell apart.
 
 Layer: policy. For the lint only; what a condition means for a flow is decided in
-`policyguard.engine`. Start reading at `can_hold`.
+`policyguard.engine`. Start reading at
+`Search.can_hold`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain, product
 from math import prod
 from typing import Any, Final
@@ -17,6 +19,9 @@ from policyguard.policy.flow import TRANSPORTS
 from policyguard.policy.regions import COUNTRIES, place_in
 
 _MOST_WORLDS: Final = 4_096
+_MOST_ANSWERS: Final = 200_000
+_FEW_PLACES: Final = 8
+_SMALL: Final = 512  # as nearly all conditions are; 10,000 of them are not too many
 Atom = tuple[str, Any]
 """What is asked (`age`, `region`, ...) and of which bound, place, purpose or name."""
 Truth = bool | None
@@ -25,22 +30,57 @@ World = Callable[[Atom], Truth]
 Answers = Mapping[Atom, Truth]
 
 
-def can_hold(when: When) -> bool:
-    """Whether some facts make the condition hold; True also when there are too many to try.
+class Search:
+    """Looks for facts that make a condition hold, and gives up quietly when it takes too long."""
 
-    Facts count as independent of each other: a condition that only fails because a refusal for one
-    purpose answers for another is not found. Cost: at most 4,096 evaluations.
-    """
-    asked: dict[str, dict[Atom, None]] = {}
-    for atom, _ in chain.from_iterable(_atoms(part) for part in when.walk()):
-        group = atom[0] if atom[0] in _WORLDS else str(atom)
-        asked.setdefault(group, {})[atom] = None
-    dimensions = [_distinct(group, list(atoms)) for group, atoms in asked.items()]
-    if prod(len(worlds) for worlds in dimensions) > _MOST_WORLDS:
-        return True
-    return any(
-        _holds(when, dict(chain.from_iterable(world))) is True for world in product(*dimensions)
-    )
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _MOST_ANSWERS
+
+    def can_hold(self, when: When) -> bool:
+        """Whether some facts make the condition hold; True also when there are too many to try.
+
+        Facts count as independent of each other: a condition that only fails because a refusal for
+        one purpose answers for another is not found. Cost: at most 4,096 evaluations, and 200,000
+        answers of atoms for all large conditions of one search together.
+        """
+        asked: dict[str, dict[Atom, None]] = {}
+        for atom, _ in chain.from_iterable(_atoms(part) for part in when.walk()):
+            group = atom[0] if atom[0] in _WORLDS else str(atom)
+            asked.setdefault(group, {})[atom] = None
+        cost = sum(_cost(group, atoms) for group, atoms in asked.items())
+        if cost > _SMALL and not self._spend(cost):
+            return True
+        dimensions = [_distinct(group, tuple(atoms)) for group, atoms in asked.items()]
+        worlds = prod(len(found) for found in dimensions)
+        if worlds > _MOST_WORLDS:
+            return True
+        atoms = sum(len(found) for found in asked.values())
+        small = worlds * atoms <= _SMALL
+        for world in product(*dimensions):
+            if not small and not self._spend(atoms):
+                return True
+            if _holds(when, dict(chain.from_iterable(world))) is True:
+                return True
+        return False
+
+    def _spend(self, answers: int) -> bool:
+        self._left -= answers
+        return self._left > 0
+
+
+def can_hold(when: When) -> bool:
+    """As `Search.can_hold`, for one condition."""
+    return Search().can_hold(when)
+
+
+def _cost(group: str, atoms: Iterable[Atom]) -> int:
+    """How many answers it takes at most to tell the atoms of one group apart."""
+    if group == "region":
+        codes = sum(len(codes) for _, codes in atoms)
+        return codes * (len(COUNTRIES) + codes) if codes > _FEW_PLACES else 0
+    return 2 * len(list(atoms)) ** 2
 
 
 def _atoms(part: When) -> Iterator[tuple[Atom, bool]]:
@@ -147,7 +187,8 @@ _WORLDS: Final[Mapping[str, Callable[[list[Atom]], list[World]]]] = {
 }
 
 
-def _distinct(group: str, atoms: list[Atom]) -> list[tuple[tuple[Atom, Truth], ...]]:
+@lru_cache(maxsize=256)
+def _distinct(group: str, atoms: tuple[Atom, ...]) -> list[tuple[tuple[Atom, Truth], ...]]:
     """Every different way in which the world can answer these atoms."""
-    worlds = _WORLDS.get(group, _answers)(atoms)
+    worlds = _WORLDS.get(group, _answers)(list(atoms))
     return list(dict.fromkeys(tuple((atom, world(atom)) for atom in atoms) for world in worlds))

@@ -68,8 +68,10 @@ _SETTINGS: Final = words(
     """
 )
 _PRAGMAS: Final = re.compile(
-    r"(foreign_keys|journal_mode|synchronous|busy_timeout|cache_size|temp_store|user_version"
-    r"|wal_checkpoint|table_info|index_list|foreign_key_list)\b",
+    # Settings, and what describes a schema; before the name may stand that of a database.
+    r"(?:\w+\.)?(foreign_keys|journal_mode|synchronous|busy_timeout|cache_size|temp_store"
+    r"|user_version|wal_checkpoint|table_x?info|table_list|index_list|index_x?info"
+    r"|foreign_key_list)\b",
     re.IGNORECASE,
 )
 _SHOWN: Final = frozenset({"COLUMNS", "CREATE TABLE", "DATABASES", "INDEX", "TABLES", "WARNINGS"})

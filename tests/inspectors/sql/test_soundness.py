@@ -131,6 +131,7 @@ def tally() -> Tally:
             tally.missed.append(f"{sorted(reads - reported)}: {script}")
         if mislabelled(found[-1], rows):
             tally.mislabelled.append(script)
+    engine.link.close()
     return tally
 
 

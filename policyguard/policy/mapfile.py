@@ -77,9 +77,6 @@ class FieldLabel(Part):
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        for name in self.model_fields_set:
-            if getattr(self, name) is None:
-                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead", at=name)
         if self.form is not None and self.data is None:
             raise refuse("PG130", "`form` needs `data`", "say which data are in this form")
         if self.suspected and self.data is None:
@@ -124,11 +121,7 @@ class ColumnEntry(FieldLabel):
 
 def _short(value: object) -> object:
     """A bare data category is short for a mapping that only names it."""
-    if isinstance(value, str):
-        return {"data": value}
-    if value is None:
-        raise refuse("PG130", "the label is empty", "name a data category")
-    return value
+    return {"data": value} if isinstance(value, str) else value
 
 
 Column = Annotated[ColumnEntry, BeforeValidator(_short, json_schema_input_type=Term | ColumnEntry)]
@@ -153,9 +146,6 @@ class Table(Part):
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        if "recipient" in self.model_fields_set and self.recipient is None:
-            hint = "leave `recipient` out instead"
-            raise refuse("PG103", "`recipient` is empty", hint, at="recipient")
         if not self.model_fields_set:
             raise refuse("PG130", "the table says nothing", "give it `columns` or a `recipient`")
         return self

@@ -27,6 +27,7 @@ _PLAIN: Final = {
     "string_pattern_mismatch": "has characters that are not allowed",
     "union_tag_not_found": "has the wrong type",
 }
+_COVERS: Final = frozenset({"permit", "forbid", "except"})
 
 
 def problems_of(document: Document, error: ValidationError, keys: Collection[str]) -> list[Problem]:
@@ -41,11 +42,34 @@ def problems_of(document: Document, error: ValidationError, keys: Collection[str
     # A list whose only item is refused isn't empty in the eyes of the person who wrote it.
     above = {entry["loc"][:-1] for entry in entries}
     near = Suggestions()
+    # An alias was reported as such; to the reader it isn't an empty value.
+    aliases = {(p.line, p.col) for p in document.problems if p.code == "PG005"}
     return [
         _problem(document, entry, keys, near)
         for entry in entries
-        if entry["type"] != "too_short" or entry["loc"] not in above
+        if (entry["type"] != "too_short" or entry["loc"] not in above)
+        and not (aliases and _is_empty(entry) and document.place(entry["loc"]) in aliases)
     ]
+
+
+def _is_empty(entry: ErrorDetails) -> bool:
+    """Whether the complaint is about a key or an entry without a value."""
+    return entry["input"] is None and entry["type"] not in ("extra_forbidden", "missing")
+
+
+def _empty(document: Document, loc: Sequence[str | int]) -> Problem:
+    """A key that is written, and nothing behind it."""
+    node, key, item = document.tree, "", False
+    for step in loc:
+        if isinstance(node, dict) and step in node:
+            node, key, item = node[step], str(step), False
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node, item = node[step], True
+    message = f"{'an entry of ' if item else ''}`{printable(key)}` is empty"
+    hint = "" if _COVERS.isdisjoint(loc) else _missing_hint(key)
+    hint = hint or "give it a value, or leave it out"
+    line, col = document.place(loc, of_key=not item)
+    return Problem(document.file, line, col, "PG103", message, hint)
 
 
 def _problem(
@@ -54,8 +78,10 @@ def _problem(
     kind, loc, context = entry["type"], list(entry["loc"]), entry.get("ctx", {})
     last = str(loc[-1]) if loc else ""
     hint = ""
+    if _is_empty(entry):
+        return _empty(document, loc)
     if kind.startswith("PG"):
-        code, message, hint = kind, _prefixed(entry["msg"], kind, loc, keys), context["hint"]
+        code, message, hint = kind, _prefixed(context["says"], kind, loc, keys), context["hint"]
         loc += [context["at"]] if context["at"] else []
     elif kind == "extra_forbidden":
         code, message = "PG101", f"unknown key `{printable(last)}`"

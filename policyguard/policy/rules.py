@@ -87,7 +87,7 @@ def _form(value: object) -> object:
         return {"any_of": [value]}
     if isinstance(value, (list, tuple)):
         if len(value) != 1:
-            hint = "write form: (all_of: [...]) or form: (any_of: [...])"
+            hint = "write form: {all_of: [...]} or form: {any_of: [...]}"
             raise refuse("PG111", "`form` with several entries must say which way", hint)
         return {"any_of": list(value)}
     return value
@@ -135,15 +135,6 @@ class Cover(Part):
     to: Targets | None = None
     form: Form | None = None
 
-    @model_validator(mode="after")
-    def _no_nulls(self) -> Self:
-        for name in self.model_fields_set:
-            if getattr(self, name) is None:
-                raise refuse(
-                    "PG103", f"`{name}` is empty", f"leave `{name}` out to mean all", at=name
-                )
-        return self
-
 
 class Permit(Part):
     """What a permit covers; everything must be written out."""
@@ -190,10 +181,6 @@ class Rule(Part):
     def _one_effect(self) -> Self:
         if (self.permit is None) == (self.forbid is None):
             raise refuse("PG103", "a rule needs either `permit` or `forbid`")
-        for key in ("when", "if_unknown", "except_"):
-            if key in self.model_fields_set and getattr(self, key) is None:
-                name = key.rstrip("_")
-                raise refuse("PG103", f"`{name}` is empty", f"leave `{name}` out instead", at=name)
         if self.when is not None and self.when.atoms() > MOST_ATOMS:
             message = f"a rule's `when` asks at most {MOST_ATOMS} things"
             raise refuse("PG120", message, "split the rule", at="when")

@@ -57,9 +57,8 @@ def refuse(code: str, message: str, hint: str = "", *, at: str = "") -> Pydantic
         hint: the way out.
         at: the key inside the validated part that is meant, "" for the whole part.
     """
-    # Braces are the template language of the error class; what a person wrote may hold them.
-    template = message.replace("{", "(").replace("}", ")")
-    return PydanticCustomError(code, template, {"hint": hint, "at": at})
+    # Braces are the template language of the error class; the sentence travels beside it.
+    return PydanticCustomError(code, "refused", {"says": message, "hint": hint, "at": at})
 
 
 def _text(value: object, what: str) -> str:
@@ -248,7 +247,7 @@ class OneOrList:
     def normalise(self, value: object) -> object:
         """One value as a list; a list as it is, if it names something."""
         every = self.every
-        if isinstance(value, tuple):
+        if value is None or isinstance(value, tuple):
             return value
         if not isinstance(value, list):
             return [value]

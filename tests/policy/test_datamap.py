@@ -280,8 +280,12 @@ BAD: Final = {
     ),
     "suspected nothing": (COLUMN + "{suspected: true, subject: true}\n", "4:10 PG130", "suspected"),
     "a column that says nothing": (COLUMN + "{}\n", "4:10 PG130", "says nothing"),
-    "an empty column": (COLUMN + "\n", "4:9 PG130", "name a data category"),
-    "an empty key of a column": (COLUMN + "{data: }\n", "4:11 PG103", "leave `data` out"),
+    "an empty column": (COLUMN + "\n", "4:7 PG103", "is empty"),
+    "an empty key of a column": (
+        COLUMN + "{data: }\n",
+        "4:11 PG103",
+        "`data` is empty (give it a value",
+    ),
     "a table that says nothing": ("tables: {t: {}}\n", "1:13 PG130", "columns"),
     "consent to what": (COLUMN + "{fact: consent}\n", "4:10 PG130", "purpose"),
     "a purpose of nothing": (
@@ -300,7 +304,7 @@ BAD: Final = {
     "a name with a line break": ('fields: {"a\\nb": user}\n', "1:18 PG131", "line breaks"),
     "an alias": (
         "fields: {a: &x user, b: *x}\n",
-        "1:13 PG005, 1:25 PG005, 1:25 PG130",
+        "1:13 PG005, 1:25 PG005",
         "write it out",
     ),
 }

@@ -284,7 +284,7 @@ BAD: Final = {
     "an empty key of a column": (
         COLUMN + "{data: }\n",
         "4:11 PG103",
-        "`data` is empty (give it a value",
+        "`data` is empty",
     ),
     "a table that says nothing": ("tables: {t: {}}\n", "1:13 PG130", "columns"),
     "consent to what": (COLUMN + "{fact: consent}\n", "4:10 PG130", "purpose"),

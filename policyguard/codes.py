@@ -229,6 +229,12 @@ _RUNNING: Final = {
         " can speak of it.",
         "Correct the spelling in the code, or declare the term in the policy.",
     ),
+    "PG204": Code(
+        "A fact counts as unknown",
+        "The program gives a fact under a wrong name or with a value that can't be used, so rules"
+        " that ask for it stay in doubt, and doubt blocks.",
+        "Give it as the message says: consent, for example, maps purposes to true or false.",
+    ),
 }
 
 _LINT: Final = {
@@ -354,6 +360,11 @@ _LATER: Final = {
         "An unknown key or a wrong value in the configuration",
         "A misspelt key would silently change nothing.",
         "Correct it as the message says.",
+    ),
+    "PG506": Code(
+        "The configuration leaves a gap",
+        "Nothing is hooked, or what is hooked has no labels to look for, so flows pass unseen.",
+        "List the plugins and the data map that the message names.",
     ),
     "PG601": Code(
         "An integration can't be installed",

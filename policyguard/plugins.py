@@ -13,6 +13,8 @@ from policyguard.enforce.guard import Plugin
 from policyguard.errors import PluginError
 
 GROUP: Final = "policyguard.plugins"
+# Only names that are ours are suggested: anybody can publish a distribution of another name.
+_OURS: Final = frozenset({"asgi", "httpx", "sqlalchemy"})
 
 
 def available() -> dict[str, EntryPoint]:
@@ -34,7 +36,8 @@ def find_plugin(name: str) -> Plugin:
     point = found.get(name)
     if point is None:
         near = difflib.get_close_matches(name, found, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"pip install policyguard-{name}"
+        ours = f"install the distribution `policyguard-{name}`" if name in _OURS else ""
+        hint = f"did you mean `{near[0]}`?" if near else ours
         known = ", ".join(sorted(found)) or "none"
         raise PluginError(f"no plugin `{name}`", f"installed plugins: {known}", hint)
     distribution = point.dist.name if point.dist else "unknown"

@@ -323,3 +323,24 @@ def test_effective_says_what_counts_in_the_end(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("POLICYGUARD_MODE", "off")
     told = load_config().effective()
     assert told["mode_from"] == "POLICYGUARD_MODE"
+
+
+def test_a_configuration_that_guards_nothing_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without plugins, or with a database but no data map, a line in the log says what is open."""
+    (tmp_path / "policy.yaml").write_text("policyguard: 1\nid: p\n", "utf-8")
+    file = tmp_path / "policyguard.toml"
+    file.write_text('policy = "policy.yaml"\n', "utf-8")
+    policyguard.install(file)
+    try:
+        assert "PG506 no plugins are listed" in caplog.text
+    finally:
+        policyguard.uninstall()
+
+
+def test_a_mode_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A misspelt mode is an error, whatever it would have meant."""
+    (tmp_path / "policy.yaml").write_text("policyguard: 1\nid: p\n", "utf-8")
+    with pytest.raises(policyguard.ConfigError, match="unknown mode"):
+        policyguard.Guard.load(tmp_path / "policy.yaml", mode="blocked")  # type: ignore[arg-type]  # the mistake

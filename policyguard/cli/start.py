@@ -25,6 +25,9 @@ policy = "policy.yaml"
 data_map = "data-map.yaml"
 mode = "flag"  # denied flows pass and are recorded; "block" stops them, and is the default
 
+# What is hooked; each needs its plugin, such as the distribution policyguard-sqlalchemy:
+# plugins = ["sqlalchemy", "httpx"]
+
 # Purpose by route, set before the application's code runs:
 # [routes]
 # "POST /sign-in" = "essential.service.authentication"

@@ -5,21 +5,25 @@ Layer: config. Start reading at `install` and `Guard`.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from policyguard.config.loaded import Loaded, load_config
 from policyguard.config.settings import ModeName
 from policyguard.enforce import guard as enforce
 from policyguard.enforce.guard import Plugin
-from policyguard.enforce.modes import Modes, from_environment
+from policyguard.enforce.modes import STRICTNESS, Modes, from_environment
 from policyguard.enforce.ports import Reporter
 from policyguard.engine.compile import compile_policy
-from policyguard.errors import PluginError
+from policyguard.errors import ConfigError, PluginError, Problem
 from policyguard.plugins import find_plugin
 from policyguard.policy.assemble import load_policy
 from policyguard.policy.datamap import load_data_map
+
+_LOGGER: Final = logging.getLogger("policyguard")
 
 
 class Guard(enforce.Guard):
@@ -45,6 +49,9 @@ class Guard(enforce.Guard):
         Raises:
             PolicyError, DataMapError: with every problem, file:line:col.
         """
+        if mode not in STRICTNESS:
+            problem = Problem("", 0, 0, "PG505", "unknown mode", "one of `block`, `flag`, `off`")
+            raise ConfigError([problem])
         loaded = load_policy(policy)
         labels = None
         if data_map is not None:
@@ -127,6 +134,8 @@ def install(path: str | Path | None = None, *, reporters: Sequence[Reporter] = (
         what = "policyguard is installed in this process already"
         raise PluginError(what, hint="call policyguard.uninstall() first")
     loaded = load_config(path)
+    for gap in loaded.gaps():
+        _LOGGER.warning("PG506 %s", gap)
     guard = Guard._of(loaded, reporters)  # noqa: SLF001 - this module's own class
     guard.install(*loaded.settings.plugins)
     _process["guard"] = guard

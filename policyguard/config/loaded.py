@@ -110,6 +110,18 @@ class Loaded:
             override=from_environment(),
         )
 
+    def gaps(self) -> list[str]:
+        """What the configuration leaves open so wide that little or nothing is checked."""
+        plugins = self.settings.plugins
+        found = []
+        if not plugins:
+            found.append("no plugins are listed: only decorated functions are checked")
+        if "sqlalchemy" in plugins and self.data_map is None:
+            found.append("sqlalchemy is hooked without a data map: no column has a label")
+        if self.data_map is not None and "sqlalchemy" not in plugins:
+            found.append("there is a data map, but no database plugin is listed that reads it")
+        return found
+
     def effective(self) -> dict[str, Any]:
         """What counts in the end, and why; plain data for `policyguard config --effective`."""
         modes = self.modes()
@@ -124,6 +136,7 @@ class Loaded:
             "switch_file": self.settings.switch_file,
             "purpose": os.environ.get("POLICYGUARD_PURPOSE") or self.settings.purpose,
             "plugins": list(self.settings.plugins),
+            "gaps": self.gaps(),
             "telemetry": self.settings.telemetry,
             "routes": [
                 {

@@ -6,11 +6,12 @@ statements in `sql`, requests in `egress`. Start reading at `Guard`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from policyguard.enforce.context import Entered, Scope, current_scope, restore
 from policyguard.enforce.decorators import PurposeEntry, SinkDecorator, SourceDecorator
@@ -29,6 +30,9 @@ from policyguard.policy.flow import RAW, Facts, Flow, Label, close_form
 
 if TYPE_CHECKING:
     from policyguard.enforce.sql import SqlCheck
+
+_LOGGER: Final = logging.getLogger("policyguard")
+_TOLD: Final = 100
 
 
 @runtime_checkable
@@ -76,6 +80,7 @@ class Guard(Judge):
         self.routes = routes or Routes(())
         self._named = Named(snapshot)
         self._installed: dict[str, Callable[[], None]] = {}
+        self._told: set[str] = set()
 
     # What code says.
 
@@ -133,6 +138,9 @@ class Guard(Judge):
         if reader is not None:
             self._named.recipient(reader)
 
+        if facts:
+            self._mistaken(facts)
+
         def make(scope: Scope) -> None:
             if subject is not None and subject != scope.subject:
                 scope.facts = Facts(facts)
@@ -145,6 +153,13 @@ class Guard(Judge):
                 self.enter(scope, purpose)
 
         return Entered(make)
+
+    def _mistaken(self, facts: Mapping[str, Any]) -> None:
+        """Say once which facts count as unknown because of how they are given."""
+        for what in Facts.unusable(facts):
+            if what not in self._told and len(self._told) < _TOLD:
+                self._told.add(what)
+                _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
 
     def route_purpose(self, method: str, path: str) -> str | None:
         """The purpose that the configuration gives a route, None if it names none."""

@@ -206,7 +206,8 @@ class Judge:
             if violation is not None:
                 blocked.append(violation)
         if blocked:
-            blocked[0].also = tuple(dict.fromkeys(other.what for other in blocked[1:]))
+            others = dict.fromkeys(other.what for other in blocked[1:])
+            blocked[0].also = tuple(what for what in others if what != blocked[0].what)
             raise blocked[0]
 
     def _report(

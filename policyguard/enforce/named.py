@@ -47,7 +47,10 @@ class Named:
         return _known("recipient", name, Terms(dict.fromkeys(known, "")))
 
 
-def _known(kind: str, term: str, terms: Terms) -> str:
+def _known(kind: str, term: object, terms: Terms) -> str:
+    if not isinstance(term, str):
+        what = f"a {kind} must be text"
+        raise TermError(what, hint="a decorator needs parentheses: @guard.source('user.name')")
     if term in terms:
         return term
     near = terms.nearest(term)

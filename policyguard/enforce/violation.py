@@ -125,8 +125,9 @@ def build(
         "\n".join(_ways_out(judged, nearest, at)),
     )
     violation.decision, violation.nearest = decision, nearest
-    violation.read_at = label.at
-    violation.sent_at = f"{sent_at}{place}"
+    # A statement reads where it runs; what it gives leaves later.
+    violation.read_at = label.at or (sent_at if at == "sql" else "")
+    violation.sent_at = "" if at == "sql" else f"{sent_at}{place}"
     return violation
 
 
@@ -139,9 +140,9 @@ def _because(snapshot: Snapshot, decision: Decision) -> list[str]:
     lines = [why]
     if len(set(decision.path)) > 1:
         lines.append("the purpose changed on the way: " + " > ".join(decision.path))
-    clause, says = clause_of(context, decision)
+    clause = clause_of(context, decision)
     if clause and decision.flow.data:
-        lines.append(f"clause {clause}{f': {says}' if says else ''}")
+        lines.append(clause)
     for rule in decision.rules:
         place = context.places.get(rule)
         lines.append(f"rule `{rule}`" + (f" ({place})" if place else ""))
@@ -156,8 +157,9 @@ def _ways_out(judged: Judged, nearest: tuple[Change, ...], at: At) -> list[str]:
     if decision.reason == "cannot_tell":
         return [
             "developer: make it readable: name the columns, split what can't be told from the rest",
-            "engineer: what can't be told can be flagged: match = {reason = 'cannot_tell'}",
         ]
+    if decision.reason == "unlabelled":
+        return ["developer: say what it is: data=..., an annotation, or guard.remember(...)"]
     lines = []
     for change in nearest:
         if change.kind == "drop":

@@ -191,11 +191,11 @@ def _recipients(snapshot: Snapshot, flow: Flow, facts: Facts) -> Iterator[Change
             yield Change("recipient", name, stays or f"it goes to {who} instead")
 
 
-def clause_of(context: Context, decision: Decision) -> tuple[str, str]:
-    """The clause that says most about a denial: (id, in our words); empty if there is none.
+def clause_of(context: Context, decision: Decision) -> str:
+    """The clause that says most about a denial, as a line; empty if there is none.
 
-    A clause that a `named_only` root or a forbid cites comes before the others: it is the one that
-    says no.
+    A clause that a `named_only` root cites comes before the others: it is the one that says no.
+    Without a rule that decided, the others are only the nearest.
     """
     roots = [
         c
@@ -204,6 +204,8 @@ def clause_of(context: Context, decision: Decision) -> tuple[str, str]:
         if at_or_below(decision.flow.data, root)
     ]
     for clause in (*roots, *decision.clauses):
-        if clause in decision.clauses and clause in context.notice.clauses:
-            return clause, context.notice.clauses[clause].says
-    return (decision.clauses[0], "") if decision.clauses else ("", "")
+        if clause in decision.clauses:
+            says = context.notice.clauses.get(clause)
+            word = "clause" if decision.rules or clause in roots else "nearest clause"
+            return f"{word} {clause}" + (f": {says.says}" if says else "")
+    return ""

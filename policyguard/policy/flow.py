@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any, Final, Literal, NamedTuple
 
 from policyguard.policy.durations import Span, parse_duration
@@ -45,6 +46,8 @@ _IMPLIES: Final[Mapping[str, Form]] = {
     "anonymised": frozenset({"deidentified", "pseudonymised"}),
     "deidentified": frozenset({"pseudonymised"}),
 }
+OLDEST: Final = 150
+"""Years; an age above it, or below zero, is nobody's and so unknown."""
 TRANSPORTS: Final = frozenset({"https", "http", "local"})
 
 
@@ -146,7 +149,7 @@ class Facts:
         self.opt_out = _answers(given.get("opt_out"))
         self.restricted = _bool(given.get("restricted"))
         age = given.get("age")
-        self.age = age if type(age) is int else None
+        self.age = age if type(age) is int and 0 <= age <= OLDEST else None
         region = given.get("region")
         self.region = region if isinstance(region, str) and is_region(region) else None
         self.legal_request = _bool(given.get("legal_request"))
@@ -161,6 +164,26 @@ class Facts:
             else {}
         )
         self.memo = {}
+
+    @staticmethod
+    def unusable(context: Mapping[str, Any]) -> list[str]:
+        """Names of facts that are given but can't be used: misspelt, or of a wrong type."""
+        found = Facts(context)
+        wrong = []
+        for name, value in context.items():
+            if name not in CONTEXT_KEYS:
+                # The key itself isn't shown: it may come from anywhere.
+                near = get_close_matches(str(name), CONTEXT_KEYS, n=1)
+                wrong.append("a key is no fact" + (f"; meant: `{near[0]}`?" if near else ""))
+            elif value is None:
+                continue
+            elif isinstance(kept := getattr(found, name), Mapping):
+                whole = isinstance(value, Mapping) and len(kept) == len(value)
+                if not whole or None in kept.values():
+                    wrong.append(f"`{name}` is a mapping to true or false")
+            elif kept is None:
+                wrong.append(f"`{name}` has a value that can't be used")
+        return wrong
 
     def merged(self, context: Mapping[str, Any]) -> Facts:
         """These facts with others on top; answers and named facts are merged key by key."""

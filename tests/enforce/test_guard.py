@@ -283,3 +283,22 @@ def test_a_plugin_of_another_interface_is_refused() -> None:
     with pytest.raises(PluginError):
         guard().install(Hook("new", log, api=2))
     assert log == []
+
+
+def test_facts_that_cannot_be_used_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong shape or name of a fact is said in the log, without what was given."""
+    made = guard()
+    for _ in range(3):
+        with made.context(facts={"consent": True, "consnt": {ADS: True}, "region": "narnia"}):
+            pass
+    lines = [record.getMessage() for record in caplog.records if "PG204" in record.getMessage()]
+    assert len(lines) == 3
+    assert any("`consent` is a mapping" in line for line in lines)
+    assert any("meant: `consent`?" in line for line in lines)
+    assert "narnia" not in caplog.text
+
+
+def test_a_decorator_without_parentheses_says_so() -> None:
+    """The commonest slip has a message of its own."""
+    with pytest.raises(TermError, match="parentheses"):
+        guard().source(len)  # type: ignore[arg-type]  # the mistake

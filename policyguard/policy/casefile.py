@@ -10,16 +10,24 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
 from policyguard.errors import CasesError, Problem
-from policyguard.policy.flow import CONTEXT_KEYS, RAW, Form, Verdict, close_form
+from policyguard.policy.conditions import Part, Transport
+from policyguard.policy.flow import (
+    CONTEXT_KEYS,
+    OLDEST,
+    RAW,
+    Form,
+    Verdict,
+    close_form,
+)
 from policyguard.policy.loader import Document, Limits, printable, read_document, read_regular
-from policyguard.policy.terms import Ambiguous
+from policyguard.policy.problems import keys_of, problems_of
+from policyguard.policy.terms import Bool, Duration, Int, Region, refuse
 
-_KEYS: Final = ("id", "data", "form", "purpose", "recipient", "context", "expect", "cites", "why")
-_NEEDED: Final = ("id", "data", "purpose", "recipient")
-_VERDICTS: Final = ("allow", "deny", "conditional")
 _LIMITS: Final = Limits(size=1 << 24, depth=32, nodes=1_000_000)
 
 
@@ -52,6 +60,64 @@ class Case:
     place: str = ""
 
 
+def _closed(value: object) -> Form:
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        try:
+            return close_form(names)
+        except ValueError:
+            # Denies: a row with an impossible form is a problem, not a case.
+            pass
+    raise refuse("PG111", "`form` has an unknown form, or `raw` beside another")
+
+
+def _lived(age: int) -> int:
+    if age > OLDEST:
+        raise refuse("PG103", f"an age has at most {OLDEST} years")
+    return age
+
+
+def _answers(value: object) -> object:
+    if isinstance(value, Mapping):
+        return value
+    raise refuse("PG103", "must be a mapping", "name what was answered: {marketing: true}")
+
+
+Answers = Annotated[dict[str, Bool], BeforeValidator(_answers)]
+
+
+class _Context(Part):
+    """The facts of a row. In a running program a wrong type is unknown; here it is a mistake."""
+
+    consent: Answers | None = None
+    opt_out: Answers | None = None
+    restricted: Bool | None = None
+    age: Annotated[Int, AfterValidator(_lived)] | None = None
+    region: Region | None = None
+    legal_request: Bool | None = None
+    transport: Transport | None = None
+    data_age: Duration | None = None
+    facts: Answers | None = None
+
+
+class _Row(Part):
+    """A row as written."""
+
+    id: str
+    data: str
+    form: Annotated[Form, BeforeValidator(_closed)] = RAW
+    purpose: str | None
+    recipient: str
+    context: _Context = _Context()
+    expect: Literal["allow", "deny", "conditional"] | None = None
+    cites: tuple[str, ...] = ()
+    why: str = ""
+
+
+_ROWS: Final = TypeAdapter(list[_Row])
+_LANGUAGE: Final = keys_of([_Row, _Context])
+
+
 def load_cases(path: str | Path) -> tuple[Case, ...]:
     """Read a truth table.
 
@@ -63,22 +129,48 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
     """
     path = Path(path)
     document = read_jsonl(path) if path.suffix in (".jsonl", ".ndjson") else _read_yaml(path)
-    rows: Any = document.tree
-    cases: list[Case] = []
-    if isinstance(rows, list):
-        for index, row in enumerate(rows):
-            cases += _case(document, row, index)
-    elif not document.problems:
-        document.problems.append(document.problem("PG008", "a truth table is a list of rows", ()))
-    _repeated(document, cases)
+    found = list(_cases(document))
     if document.problems:
         raise CasesError(document.problems)
-    return tuple(cases)
+    return tuple(found)
+
+
+def _cases(document: Document) -> Iterator[Case]:
+    """The rows as cases, or none and the document's problems."""
+    if not isinstance(document.tree, list):
+        if not document.problems:
+            say = document.problem("PG008", "a truth table is a list of rows", ())
+            document.problems.append(say)
+        return
+    _unknown_facts(document)
+    _repeated(document)
+    try:
+        rows = _ROWS.validate_python(document.tree)
+    except ValidationError as error:
+        # Denies: a table with any problem proves nothing.
+        document.problems += problems_of(document, error, _LANGUAGE)
+        return
+    for index, row in enumerate(rows):
+        yield Case(
+            id=row.id,
+            data=row.data,
+            form=row.form,
+            purpose=row.purpose or None,
+            recipient=row.recipient,
+            context=row.context.model_dump(exclude_unset=True),
+            expect=row.expect,
+            cites=row.cites,
+            why=row.why,
+            place=f"{document.file}:{document.place((index,))[0]}",
+        )
 
 
 def _read_yaml(path: Path) -> Document:
     document = read_document(path, limits=_LIMITS)
     if isinstance(document.tree, dict) and isinstance(document.tree.get("cases"), list):
+        for key in document.tree.keys() - {"cases"}:
+            message = f"unknown key `{printable(key)}`"
+            document.problems.append(document.problem("PG101", message, (key,)))
         document.tree = document.tree["cases"]
     return document
 
@@ -110,93 +202,82 @@ def read_jsonl(path: Path) -> Document:
         message = f"can't read the file: {str(why).lower()}"
         document.problems.append(Problem(str(path), 0, 0, "PG001", message))
         return document
-    for number, line in enumerate(text.splitlines(), 1):
+    # Only a line feed ends a row: JSON text may hold the other line breaks as they are.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = json.loads(line, object_pairs_hook=_object, parse_constant=_no_number)
+        except _TwiceError as twice:
             # Denies: as above, for one line.
+            message = f"key `{printable(str(twice))}` is written twice"
+            document.problems.append(Problem(str(path), number, 1, "PG007", message))
+            continue
+        except (ValueError, RecursionError):
+            # Denies: as above.
             problem = Problem(str(path), number, 1, "PG003", "not a line of JSON")
             document.problems.append(problem)
             continue
-        document.tree.append(row)
+        document.tree.append(_given(row))
         document.numbers.append(number)
     return document
 
 
-def _case(document: Document, row: Any, index: int) -> Iterator[Case]:
-    """The row as a case, or nothing and its problems."""
-    before = len(document.problems)
+class _TwiceError(ValueError):
+    """A key that an object has twice: readers disagree about which of them counts."""
 
-    def say(code: str, message: str, *step: str | int, hint: str = "") -> None:
-        document.problems.append(document.problem(code, message, (index, *step), hint))
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
+    return found
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(word)
+
+
+def _given(row: Any) -> Any:
+    """Without what a program wrote as null: for it that is the same as leaving it out."""
     if not isinstance(row, dict):
-        say("PG008", "a row must be a mapping")
-        return
-    for key in row:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else ""
-            say("PG101", f"unknown key `{printable(str(key))}`", str(key), hint=hint)
-    for key in _NEEDED:
-        if key not in row:
-            say("PG102", f"`{key}` is missing")
-        elif not isinstance(row[key], str) and not (key == "purpose" and row[key] is None):
-            say("PG103", f"`{key}` must be text", key)
-    if row.get("expect") not in (None, *_VERDICTS):
-        say("PG103", "`expect` is allow, deny or conditional", "expect")
-    cites = row.get("cites") or []
-    if not isinstance(cites, list) or not all(isinstance(clause, str) for clause in cites):
-        say("PG103", "`cites` is a list of clause ids", "cites")
-    context = row.get("context") or {}
-    if not isinstance(context, dict):
-        say("PG103", "`context` must be a mapping", "context")
-        context = {}
-    for key in context:
-        if key not in CONTEXT_KEYS:
-            near = difflib.get_close_matches(str(key), sorted(CONTEXT_KEYS), n=1)
+        return row
+    kept = {key: value for key, value in row.items() if value is not None or key == "purpose"}
+    context = kept.get("context")
+    if isinstance(context, dict):
+        kept["context"] = {
+            key: {k: v for k, v in value.items() if v is not None}
+            if isinstance(value, dict)
+            else value
+            for key, value in context.items()
+            if value is not None
+        }
+    return kept
+
+
+def _unknown_facts(document: Document) -> None:
+    """Report facts that don't exist, and take them out, so that they aren't reported twice."""
+    for index, row in enumerate(document.tree):
+        context = row.get("context") if isinstance(row, dict) else None
+        if not isinstance(context, dict) or context.keys() <= CONTEXT_KEYS:
+            continue
+        for key in context.keys() - CONTEXT_KEYS:
+            near = difflib.get_close_matches(key, sorted(CONTEXT_KEYS), n=1)
             hint = f"did you mean `{near[0]}`?" if near else ", ".join(sorted(CONTEXT_KEYS))
-            say("PG108", f"unknown fact `{printable(str(key))}`", "context", str(key), hint=hint)
-    form = RAW
-    try:
-        form = close_form(row.get("form") or ())
-    except (ValueError, TypeError):
-        # Denies: a row with an impossible form is a problem, not a case.
-        say("PG111", "`form` has an unknown form, or `raw` beside another", "form")
-    if len(document.problems) == before:
-        line, _ = document.place((index,))
-        yield Case(
-            id=row["id"],
-            data=row["data"],
-            form=form,
-            purpose=row["purpose"],
-            recipient=row["recipient"],
-            context={key: _typed(key, value) for key, value in context.items()},
-            expect=row.get("expect"),
-            cites=tuple(cites),
-            why=str(row.get("why") or ""),
-            place=f"{document.file}:{line}",
-        )
+            message, path = f"unknown fact `{printable(key)}`", (index, "context", key)
+            document.problems.append(document.problem("PG108", message, path, hint))
+        known = {key: value for key, value in context.items() if key in CONTEXT_KEYS}
+        document.tree[index] = {**row, "context": known}
 
 
-def _typed(key: str, value: Any) -> Any:
-    """YAML scalars are text here; give booleans and the age their types."""
-    if isinstance(value, dict):
-        return {name: _typed(key, part) for name, part in value.items()}
-    if isinstance(value, Ambiguous) and value in ("true", "false"):
-        return value == "true"
-    if key == "age" and isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value[:9])
-    return value
-
-
-def _repeated(document: Document, cases: Sequence[Case]) -> None:
+def _repeated(document: Document) -> None:
     seen: set[str] = set()
-    for case in cases:
-        if case.id in seen:
-            line = int(case.place.rsplit(":", 1)[-1])
-            message = f"id `{printable(case.id)}` is used twice"
-            document.problems.append(Problem(document.file, line, 1, "PG110", message))
-        seen.add(case.id)
+    for index, row in enumerate(document.tree):
+        name = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            message = f"id `{printable(name)}` is used twice"
+            document.problems.append(document.problem("PG110", message, (index, "id")))
+        seen.add(name)

@@ -1,4 +1,4 @@
-"""Run every fenced block of one document, in order, in an empty folder.
+r"""Run every fenced block of one document, in order, in an empty folder.
 
 Start reading at `PARSERS`. `python tests/docs_runner.py README.md` runs one document;
 `--rewrite` writes what the commands really printed into it, to be reviewed as a diff.
@@ -11,6 +11,8 @@ What happens to a block is decided by its language:
   A file named `broken*` is only written.
 - console: each `$ command` is run and its output compared; `...` stands for anything. A command
   that exits with something else than 0 must be followed by `$ echo $?`.
+  What the text tells the reader to change by hand is done by a comment on the line above:
+  `<!-- edit: policy.yaml: old => new -->`, with `\n` for a line break; several, one a line.
 - text: only read. Any other language is an error, so that no block goes unexecuted by accident.
 """
 
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "tests" / "docs_base.yaml"
+EDIT = re.compile(r"<!-- edit: (?P<file>\S+): (?P<old>.+?) => (?P<new>.*?) -->")
 FENCE = re.compile(
     r"(?:^<!-- file: (?P<file>\S+) -->\n)?"
+    r"(?P<edits>(?:^<!-- edit: [^\n]+ -->\n)*)"
     r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)(?P=ticks) *$",
     re.MULTILINE | re.DOTALL,
 )
@@ -63,6 +67,7 @@ class Block:
         file: the name the block is written to, or "".
         text: the body, without indentation and options.
         body_start, body_end: where the body stands in the document.
+        edits: file, old and new text of what the reader was told to change before it.
     """
 
     language: str
@@ -70,6 +75,7 @@ class Block:
     text: str
     body_start: int
     body_end: int
+    edits: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass
@@ -104,7 +110,11 @@ def _read(match: re.Match[str]) -> Block:
         language = f"{{{directive['name']}}}"
     indent = len(match["indent"])
     text = "".join(line[indent:] if line.strip() else line for line in lines)
-    return Block(language, file, text, start, match.end("body"))
+    edits = tuple(
+        (edit["file"], edit["old"].replace("\\n", "\n"), edit["new"].replace("\\n", "\n"))
+        for edit in EDIT.finditer(match["edits"])
+    )
+    return Block(language, file, text, start, match.end("body"), edits)
 
 
 PARSERS = (blocks,)
@@ -113,6 +123,11 @@ PARSERS = (blocks,)
 def evaluate(example: Example) -> str | None:
     """Run one block; the answer is what is wrong with it, or None."""
     block: Block = example.parsed
+    for name, old, new in block.edits:
+        text = Path(name).read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            return f"`{old}` stands {text.count(old)} times in {name}, so nobody can change it"
+        Path(name).write_text(text.replace(old, new), encoding="utf-8")
     if block.file:
         path = Path(block.file)
         path.parent.mkdir(parents=True, exist_ok=True)

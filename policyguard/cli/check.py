@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from policyguard.cli.files import PARTS, find_file, find_policy, load
-from policyguard.cli.output import Colour, Exit, MistakeError, complain, say, say_json
+from policyguard.cli.output import Colour, Exit, MistakeError, complain, printable, say, say_json
 from policyguard.cli.shapes import Format, Listing, PolicyWord, Table, rows_in_columns
 from policyguard.errors import PolicyError, Problem, ProblemsError
 
@@ -58,25 +58,25 @@ def check(
         raise MistakeError("--data-map: belongs to one policy, and several are given")
     problems: list[Problem] = []
     loaded: list[tuple[str, Policy]] = []
-    missing = 0
+    unread: list[Problem] = []
     for word in policies:
         try:
             path = str(find_policy(word))
         except MistakeError as mistake:
             # Denies: the exit code says that not everything was checked; the others still are.
             complain(f"policyguard: check: {mistake}")
-            missing += 1
+            unread.append(Problem(printable(word), 0, 0, _UNREAD, mistake.what, mistake.hint))
             continue
         found, policy = _check(path, data_map and str(find_file(data_map)))
         problems += found
         if policy is not None:
             loaded.append((word, policy))
     if shape is Listing.json:
-        say_json(_as_json(problems, loaded))
+        say_json(_as_json([*unread, *problems], loaded))
     else:
         _print(problems, loaded, len(policies))
     verdict = _verdict(problems, strict=strict)
-    raise typer.Exit(Exit.COULD_NOT_RUN if missing else verdict)
+    raise typer.Exit(Exit.COULD_NOT_RUN if unread else verdict)
 
 
 def _check(path: str, data_map: str) -> tuple[list[Problem], Policy | None]:
@@ -135,7 +135,7 @@ def _as_json(problems: Iterable[Problem], loaded: Iterable[tuple[str, Policy]]) 
     return {
         "schema": "policyguard.check/1",
         "policies": [
-            {"file": word, "policy": policy.id, "digest": policy_digest(policy)}
+            {"file": printable(word), "policy": policy.id, "digest": policy_digest(policy)}
             for word, policy in loaded
         ],
         "problems": [

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from policyguard.cli.output import MistakeError
 from policyguard.policy.durations import parse_duration
-from policyguard.policy.flow import TRANSPORTS
+from policyguard.policy.flow import OLDEST, TRANSPORTS
 from policyguard.policy.regions import is_region, suggest_region
 from policyguard.policy.taxonomy import Taxonomy, Terms
 
 _NAMED: Final = ("consent", "opt_out", "facts")
 _PLAIN: Final = ("restricted", "legal_request", "age", "region", "transport", "data_age")
-_OLDEST: Final = 999_999_999
+_DIGITS: Final = 3
 
 
 def read_facts(given: Sequence[str]) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def _value(word: str, kind: str, text: str, *, named: bool) -> Any:
 
 
 def _age(word: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_OLDEST))):
-        raise _wrong(word, "is no age in whole years")
-    return int(text)
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= OLDEST:
+        return int(text)
+    raise _wrong(word, "is no age in whole years", f"0 to {OLDEST}")
 
 
 def _region(word: str, text: str) -> str:

@@ -142,14 +142,25 @@ def complain(text: str) -> None:
         return
 
 
-def write_file(name: str, text: str) -> None:
+def write_file(name: str, text: str, *, spare: Path, force: bool) -> None:
     """Write a text to a file the user named.
 
+    Args:
+        name: the file.
+        text: what goes into it.
+        spare: the file that the text was made from; it is never written over.
+        force: write over another file that is there already.
+
     Raises:
-        MistakeError: it can't be written.
+        MistakeError: it can't be written, or is there already.
     """
     try:
-        Path(name).write_text(text, encoding="utf-8")
+        path = Path(name)
+        if path.is_file() and path.samefile(spare):
+            raise MistakeError(f"can't write `{name}`: it is the policy itself")
+        if path.is_file() and not force:
+            raise MistakeError(f"can't write `{name}`: it is there already", "see --force")
+        path.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         # Denies: a page that wasn't written is not shown as written.
         raise MistakeError(f"can't write `{name}`: {reason_of(error)}") from None

@@ -6,13 +6,14 @@ Layer: cli. Start reading at `register`.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from policyguard.cli.files import find_file, load
-from policyguard.cli.output import Exit, MistakeError, say, say_json, say_text, write_file
+from policyguard.cli.files import find_file, find_policy, load
+from policyguard.cli.output import Exit, MistakeError, complain, say, say_json, say_text, write_file
 from policyguard.cli.shapes import (
     Format,
     Listing,
@@ -44,6 +45,9 @@ def show(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")
     ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is there already.")
+    ] = False,
 ) -> None:
     """Write the rules as sentences beside their clauses.
 
@@ -60,7 +64,7 @@ def show(
     }
     text = writers[shape](page)
     if output:
-        write_file(output, text)
+        write_file(output, text, spare=find_policy(policy), force=force)
     else:
         say_text(text)
 
@@ -229,8 +233,13 @@ def config(
     That is the file, the environment, and the floor that the policy sets.
     """
     from policyguard.config import load_config  # noqa: PLC0415 - not for `--help`
+    from policyguard.enforce.modes import STRICTNESS  # noqa: PLC0415 - as above
 
     del effective
+    word = os.environ.get("POLICYGUARD_MODE")
+    if word is not None and word.strip() not in STRICTNESS:
+        told = f"unknown word `{word}`, which counts as `block`"
+        complain(f"policyguard: config: POLICYGUARD_MODE: {told} (one of {', '.join(STRICTNESS)})")
     found = load_config(find_file(file, "policyguard.toml") if file else None).effective()
     if shape is Listing.json:
         say_json(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.cli.running import FILES, cli
+from tests.cli.running import FILES, cli, process
 
 FLOW = ("--data", "user.name", "--purpose", "marketing", "--to", "self")
 DECIDE = ("decide", "--policy", "shop.yaml", *FLOW)
@@ -66,6 +67,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "consent without a purpose": ((*FACT, "consent=true"), "consent:PURPOSE=true"),
     "consent that is neither": ((*FACT, "consent:marketing=yes"), "neither true nor false"),
     "an age in words": ((*FACT, "age=twenty"), "no age in whole years"),
+    "an age of nobody": ((*FACT, "age=151"), "no age in whole years (0 to 150)"),
     "an age below zero": ((*FACT, "age=-1"), "no age in whole years"),
     "a region that is none": ((*FACT, "region=Europe"), "no region"),
     "a transport that is none": ((*FACT, "transport=ftp"), "one of http, https, local"),
@@ -79,6 +81,19 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
         ("show", "shop.yaml", "-o", "folder"),
         "can't write `folder`: is a directory",
     ),
+    "a page onto the policy itself": (
+        ("show", "shop.yaml", "-o", "./shop.yaml"),
+        "can't write `./shop.yaml`: it is the policy itself",
+    ),
+    "a page onto the policy itself, by force": (
+        ("show", "shop.yaml", "-o", "same.yaml", "--force"),
+        "can't write `same.yaml`: it is the policy itself",
+    ),
+    "a page onto another file": (
+        ("show", "shop.yaml", "-o", "map.yaml"),
+        "can't write `map.yaml`: it is there already (see --force)",
+    ),
+    "a pipe for a configuration": (("config", "--config", "pipe"), "not a regular file"),
     "no such code": (("explain", "PG999"), "no code `PG999`"),
     "a code that is none": (("explain", "\x1b[31mred"), "\\u001b[31mred"),
     "no such kind of schema": (("schema", "--kind", "cases"), "'cases'"),
@@ -126,6 +141,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "folder" / "policy.yaml").write_bytes((FILES / "shop.yaml").read_bytes())
     (tmp_path / "loose").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "same.yaml").symlink_to("shop.yaml")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
     (tmp_path / "bad.json").write_text("no", encoding="utf-8")
@@ -176,6 +193,44 @@ def test_one_missing_file_doesnt_hide_the_problems_of_another() -> None:
     assert done.code == 2
     assert "none.yaml: no such file" in done.err
     assert "broken.yaml:3:1: PG101" in done.out
+
+
+def test_a_page_is_written_over_a_file_by_force(here: Path) -> None:
+    """Without `--force` a file that is there stays as it is."""
+    page = here / "page.html"
+    page.write_text("mine", encoding="utf-8")
+    assert cli("show", "shop.yaml", "-o", "page.html").code == 2
+    assert page.read_text("utf-8") == "mine"
+    assert cli("show", "shop.yaml", "-o", "page.html", "--force").code == 0
+    assert page.read_text("utf-8") != "mine"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_missing_file_is_a_problem_in_json() -> None:
+    """A program that reads the answer sees what was not checked, with escaped names."""
+    done = cli("check", "none.yaml", "broken.yaml", "--format", "json")
+    problems = json.loads(done.out)["problems"]
+    assert done.code == 2
+    assert (problems[0]["file"], problems[0]["code"]) == ("none.yaml", "PG001")
+    assert {problem["file"] for problem in problems} == {"none.yaml", "broken.yaml"}
+
+
+def test_a_file_name_that_is_no_text_is_escaped_in_json(here: Path) -> None:
+    """JSON has no place for bytes that are no text; the answer is valid all the same."""
+    (here / os.fsdecode(b"sh\xffop.yaml")).write_bytes((here / "shop.yaml").read_bytes())
+    done = process("check", b"sh\xffop.yaml", "--format", "json", cwd=here)
+    answer = json.loads(done.stdout.decode("ascii"))
+    assert answer["policies"][0]["file"] == "sh\\udcffop.yaml"
+    assert all(problem["file"].isprintable() for problem in answer["problems"])
+
+
+@pytest.mark.usefixtures("here")
+def test_an_unknown_mode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt POLICYGUARD_MODE counts as block, and `config` says so."""
+    monkeypatch.setenv("POLICYGUARD_MODE", "blcok")
+    done = cli("config", "--config", "policyguard.toml")
+    assert "POLICYGUARD_MODE: unknown word `blcok`, which counts as `block`" in done.err
+    assert "mode: block" in done.out
 
 
 WORDS = (

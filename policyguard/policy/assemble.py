@@ -104,8 +104,20 @@ class _Reader:
             parent = self._resolve(source, index, text, real, (*chain, real))
             if parent is not None and parent not in self._seen:
                 shown = str(Path(name).parent / text) if name else text
+                before = len(self.problems)
                 self.read(parent, shown, (*chain, real))
+                self._unread(source, index, text, before)
         self.sources.append(source)
+
+    def _unread(self, source: Source, index: int, text: str, before: int) -> None:
+        """A parent that can't be read is a problem of the line that names it."""
+        for at in range(before, len(self.problems)):
+            found = self.problems[at]
+            if found.code == "PG001" and not found.line:
+                why = found.message.partition(": ")[2]
+                message = f"can't read the parent `{printable(text)}`: {why}"
+                path = ("extends", index)
+                self.problems[at] = source.document.problem("PG001", message, path)
 
     def _resolve(
         self, source: Source, index: int, text: str, here: Path, chain: tuple[Path, ...]
@@ -231,7 +243,7 @@ def _parts(source: Source) -> Iterator[tuple[str, Sequence[str | int]]]:
     for kind in ("data", "purposes", "facts"):
         for term in getattr(model.terms, kind):
             yield f"{kind} {term}", ("terms", kind, term)
-    yield from ((name, (name,)) for name in ("notice", "title", "at_least"))
+    yield from ((f"policy {name}", (name,)) for name in ("notice", "title", "at_least"))
 
 
 def _union(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -80,6 +80,19 @@ _PUBLIC_SUFFIXES: Final = frozenset(
     for second in seconds.split()
 )
 
+# Suffixes of hosting below which every customer gets a name: the best known ones, not all.
+_HOSTING: Final = frozenset(
+    f"{name}.{suffix}"
+    for suffix, names in {
+        "app": "netlify run vercel web",
+        "com": "amazonaws appspot firebaseapp herokuapp onrender",
+        "dev": "deno fly pages workers",
+        "io": "github gitlab",
+        "net": "azurewebsites cloudfront",
+    }.items()
+    for name in names.split()
+)
+
 _Claim = tuple[tuple[str, ...], str]  # path prefix, recipient
 
 
@@ -361,6 +374,8 @@ def _refuse_wide(host: str) -> None:
         raise ValueError("`*.` goes with a name, not with an address")
     if "." not in host and host not in _PRIVATE_SUFFIXES:
         raise ValueError("`*.` with a bare top-level domain is everybody; name the hosts")
+    if host in _HOSTING:
+        raise ValueError("anybody can rent a name below this suffix; name your own subdomain")
     if host in _PUBLIC_SUFFIXES:
         raise ValueError("anybody can register below this suffix; name the hosts")
 

@@ -141,7 +141,7 @@ def _clauses(policy: Policy) -> Iterator[Problem]:
     if not clauses:
         message = "the policy names no published text: `notice` has no clauses"
         hint = "list the clauses that the rules stand for"
-        yield warning(policy, "notice", "PG307", message, hint)
+        yield warning(policy, "policy notice", "PG307", message, hint)
         return
     silent = [rule.id for rule in policy.rules if not rule.cites]
     silent += [kept.id for kept in policy.retention if not kept.cites]
@@ -170,10 +170,10 @@ def _blanks(policy: Policy) -> Iterator[Problem]:
 
 def _texts(policy: Policy) -> Iterator[tuple[str, str]]:
     """Every free text, with the part it belongs to."""
-    yield "title", policy.title
-    yield "title", policy.version
+    yield "policy title", policy.title
+    yield "policy title", policy.version
     notice = policy.notice
-    yield from (("notice", text) for text in (notice.title, notice.source or ""))
+    yield from (("policy notice", text) for text in (notice.title, notice.source or ""))
     for name, clause in notice.clauses.items():
         yield f"clauses {name}", clause.says
         yield f"clauses {name}", clause.unenforced or ""

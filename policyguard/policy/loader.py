@@ -60,6 +60,7 @@ _CONTROL: Final = re.compile(
 _LONE_RETURN: Final = re.compile(r"\r(?!\n)")
 _LINE_ENDS: Final = "\r\x85\u2028\u2029"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_LONGEST_NAME: Final = 4_096
 _NO_KEY: Final = object()
 _IN_LIST: Final = object()
 
@@ -76,7 +77,7 @@ class Document:
     __slots__ = ("_marks", "_steps", "file", "problems", "tree")
 
     def __init__(self, file: str) -> None:
-        self.file = file
+        self.file = printable(file, _LONGEST_NAME)  # a name may hold a line break, or no text
         self.tree: Tree = None
         self.problems: list[Problem] = []
         # id of a container -> marks: of a list one per item, of a dict two per key (key, value).
@@ -141,7 +142,7 @@ def read_document(path: Path, *, name: str = "", limits: Limits = LIMITS) -> Doc
         # Denies: a file that can't be read is no policy.
         why = error.strerror if isinstance(error, OSError) else str(error)
         message = f"can't read the file: {str(why or 'unknown cause').lower()}"
-        document.problems.append(Problem(name, 0, 0, "PG001", message))
+        document.problems.append(Problem(document.file, 0, 0, "PG001", message))
         return document
     return _parse(data, document, limits)
 
@@ -151,7 +152,7 @@ def read_text(text: str | bytes, *, name: str, limits: Limits = LIMITS) -> Docum
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     document = Document(name)
     if len(data) > limits.size:
-        document.problems.append(_too_big(name, limits))
+        document.problems.append(_too_big(document.file, limits))
         return document
     return _parse(data, document, limits)
 
@@ -200,8 +201,10 @@ def _parse(data: bytes, document: Document, limits: Limits) -> Document:
         document.tree = None
         mark = error.problem_mark or error.context_mark
         line, col = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        message = f"not valid YAML: {error.problem or error.context}"
-        document.problems.append(Problem(document.file, line, col, "PG003", message))
+        message, hint = f"not valid YAML: {error.problem or error.context}", ""
+        if "that cannot start any token" in message and text.split("\n")[line - 1][col - 1] == "\t":
+            message, hint = "not valid YAML: a tab can't indent", "use spaces"
+        document.problems.append(Problem(document.file, line, col, "PG003", message, hint))
     except yaml.YAMLError:
         # Denies: as above; this one has no place.
         document.tree = None

@@ -40,7 +40,7 @@ def problems_of(document: Document, error: ValidationError, keys: Collection[str
     """
     entries = error.errors(include_url=False)
     # A list whose only item is refused isn't empty in the eyes of the person who wrote it.
-    above = {entry["loc"][:-1] for entry in entries}
+    above = {entry["loc"][:end] for entry in entries for end in range(len(entry["loc"]))}
     near = Suggestions()
     # An alias was reported as such; to the reader it isn't an empty value.
     aliases = {(p.line, p.col) for p in document.problems if p.code == "PG005"}
@@ -87,8 +87,11 @@ def _problem(
         code, message = "PG101", f"unknown key `{printable(last)}`"
         meant = near.name(last, keys)
         hint = f"did you mean `{meant}`?" if meant else ""
+        if meant == last:
+            hint = "write a rule of its own" if "except" in loc else "it belongs elsewhere"
     elif kind == "missing":
         code, message, hint = "PG102", f"`{last}` is missing", _missing_hint(last)
+        hint = "name a purpose" if "purpose_changes" in loc else hint
     elif kind == "literal_error":
         expected = str(context.get("expected", ""))
         code, hint = "PG103", f"one of {expected.replace(chr(39), '`')}"

@@ -50,6 +50,7 @@ class _Check:
     def all(self, sources: Sequence[Source]) -> Iterator[Problem]:
         yield from self._terms()
         yield from self._own_facts()
+        yield from self._recipients()
         yield from self._ids(sources)
         for index, rule in enumerate(self.model.rules):
             if self._plainly_right(rule):
@@ -75,11 +76,12 @@ class _Check:
     def _terms(self) -> Iterator[Problem]:
         for kind in ("data", "purposes"):
             own = getattr(self.model.terms, kind)
-            for term in parents_missing(own, getattr(self.words, kind)):
+            shipped = getattr(built_in(), kind)
+            added = [term for term in own if term not in shipped]
+            for term in parents_missing(added, getattr(self.words, kind)):
                 hint = "hang it below a term that exists; `policyguard terms WORD` finds one"
                 message = f"`{term}` hangs below nothing that is known"
                 yield self._say("PG119", message, ("terms", kind, term), hint)
-            shipped = getattr(built_in(), kind)
             for term, says in own.items():
                 if term in shipped and shipped.phrases[term] != says:
                     yield self._warn(term, ("terms", kind, term))
@@ -115,6 +117,13 @@ class _Check:
         file = self.source.document.file
         hint = "remove it, or add a term below it"
         return Problem(file, line, col, "PG309", message, hint, "warning")
+
+    def _recipients(self) -> Iterator[Problem]:
+        for name in self.model.recipients:
+            if name in (*ANY, *ANYONE):
+                message = f"`{name}` is the word for all, and no recipient's id"
+                path = ("recipients", name)
+                yield self._say("PG109", message, path, "give the recipient another name")
 
     def _ids(self, sources: Sequence[Source]) -> Iterator[Problem]:
         """Ids written twice, in this file or in a parent."""

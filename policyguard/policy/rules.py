@@ -6,7 +6,8 @@ Layer: policy. These models are the language: the JSON Schema is generated from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
@@ -43,6 +44,7 @@ Mark = tuple[str, int, int]
 
 ANY = ("any",)
 ANYONE = ("anyone",)
+_LONGEST_JOINED: Final = 500
 MOST_ATOMS: Final = 64
 """Conditions of one rule, however they are nested; what a flow can cost depends on it."""
 FormName = Literal["raw", "encrypted", "pseudonymised", "deidentified", "anonymised", "aggregated"]
@@ -205,6 +207,15 @@ class Rule(Part):
         return self.except_ or ()
 
 
+def _retention_id(words: Sequence[str]) -> str:
+    """The data joined with `+`; if that is too long the first of them, a count and a digest."""
+    joined = "+".join(words)
+    if len(joined) <= _LONGEST_JOINED:
+        return f"retention:{joined}"
+    digest = hashlib.sha256(joined.encode()).hexdigest()[:16]
+    return f"retention:{words[0]}+{len(words) - 1}-more-{digest}"
+
+
 class Retention(Part):
     """How long data are kept: a forbid on older data, whatever the purpose or recipient."""
 
@@ -223,7 +234,7 @@ class Retention(Part):
             data = value.get("data")
             words = [data] if isinstance(data, str) else data
             if isinstance(words, (list, tuple)) and all(isinstance(w, str) for w in words):
-                return {"id": "retention:" + "+".join(words), **value}
+                return {"id": _retention_id(words), **value}
         return value
 
     @property
@@ -342,8 +353,8 @@ class Policy(Part):
 
         Args:
             name: the id of a rule or retention, or `section name`: `recipients staff`,
-                `clauses 4.2`, `data user.x`,
-                `obligations breach-notice`; `notice`, `title`.
+                `clauses 4.2`, `data user.x`, `obligations breach-notice`,
+                `policy notice`, `policy title`.
         """
         return self._places.get(name, ("", 0, 0))
 

@@ -86,6 +86,7 @@ def _mend(
         # An id of its own, or two nameless parts would be reported as one id used twice.
         unique = "unnamed-" + "-".join(str(step) for step in loc[:-1])
         node[name] = unique if name == "id" else _STAND_INS.get(name, "unnamed")
+        broken.add(str(node[name]))
     elif last is not None and (last[0] is not tree or last[1] not in Policy.model_fields):
         gone.add((id(last[0]), last[1]))
         broken |= {last[1]} | _names(last[0].pop(last[1], None))

@@ -20,6 +20,7 @@ from policyguard.policy.regions import is_region, suggest_region
 _ID: Final = re.compile(r"[a-z0-9_.-]{1,128}")
 _CLAUSE: Final = re.compile(r"[a-z0-9_./-]{1,128}")
 _TERM: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_ID: Final = 128
 _MAX_DIGITS: Final = 9
@@ -120,7 +121,7 @@ def _int(value: object) -> int:
 def _date(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, str):
+    if isinstance(value, str) and _DATE.fullmatch(value):
         try:
             return date.fromisoformat(value).isoformat()
         except ValueError:

@@ -180,12 +180,12 @@ def test_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_parent_that_is_missing_or_no_file_is_refused(tmp_path: Path) -> None:
-    """The problem names the file that can't be read."""
+    """The problem stands where the child names the file that can't be read."""
     (problem,) = refusal(tmp_path, child=child("", "nowhere.yaml"))
-    assert problem.startswith("nowhere.yaml: PG001 can't read the file")
+    assert problem.startswith("child.yaml:3:10: PG001 can't read the parent `nowhere.yaml`")
     (tmp_path / "folder").mkdir()
     (problem,) = refusal(tmp_path, child=child("", "folder"))
-    assert problem.startswith("folder: PG001")
+    assert problem.startswith("child.yaml:3:10: PG001 can't read the parent `folder`")
 
 
 def test_problems_of_parent_and_child_come_together(tmp_path: Path) -> None:

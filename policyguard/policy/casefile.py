@@ -5,7 +5,6 @@ Layer: policy. Start reading at `load_cases`.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from policyguard.policy.flow import (
 )
 from policyguard.policy.loader import Document, Limits, printable, read_document, read_regular
 from policyguard.policy.problems import keys_of, problems_of
+from policyguard.policy.suggest import Suggestions
 from policyguard.policy.terms import Bool, Duration, Int, Region, refuse
 
 _LIMITS: Final = Limits(size=1 << 24, depth=32, nodes=1_000_000)
@@ -230,8 +230,11 @@ class _TwiceError(ValueError):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _TwiceError(key)
+            seen.add(key)
     return found
 
 
@@ -258,13 +261,14 @@ def _given(row: Any) -> Any:
 
 def _unknown_facts(document: Document) -> None:
     """Report facts that don't exist, and take them out, so that they aren't reported twice."""
+    near = Suggestions()
     for index, row in enumerate(document.tree):
         context = row.get("context") if isinstance(row, dict) else None
         if not isinstance(context, dict) or context.keys() <= CONTEXT_KEYS:
             continue
         for key in context.keys() - CONTEXT_KEYS:
-            near = difflib.get_close_matches(key, sorted(CONTEXT_KEYS), n=1)
-            hint = f"did you mean `{near[0]}`?" if near else ", ".join(sorted(CONTEXT_KEYS))
+            meant = near.name(key, CONTEXT_KEYS)
+            hint = f"did you mean `{meant}`?" if meant else ", ".join(sorted(CONTEXT_KEYS))
             message, path = f"unknown fact `{printable(key)}`", (index, "context", key)
             document.problems.append(document.problem("PG108", message, path, hint))
         known = {key: value for key, value in context.items() if key in CONTEXT_KEYS}

@@ -13,9 +13,9 @@ Start reading at `Plugin.install`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
 
@@ -75,6 +75,8 @@ def _sync(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
         if _readable(request):
             request.read()
         _judge(request)
+        if not isinstance(request.stream, httpx.ByteStream):
+            request.stream = _SyncWatched(request)
         return send(client, request)
 
     return send_checked
@@ -85,6 +87,8 @@ def _async(send: Callable[..., Any]) -> Callable[..., Any]:
         if _readable(request):
             await request.aread()
         _judge(request)
+        if not isinstance(request.stream, httpx.ByteStream):
+            request.stream = _AsyncWatched(request)
         response: httpx.Response = await send(client, request)
         return response
 
@@ -92,6 +96,38 @@ def _async(send: Callable[..., Any]) -> Callable[..., Any]:
 
 
 PATCHES: Final[dict[Any, Callable[..., Any]]] = {httpx.Client: _sync, httpx.AsyncClient: _async}
+
+
+class _SyncWatched(httpx.SyncByteStream):
+    """A body that may read labelled rows while it is being sent: judged again before each piece."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._request, self._inner = request, request.stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in cast("httpx.SyncByteStream", self._inner):
+            _judge(self._request)
+            yield piece
+
+    def close(self) -> None:
+        """As of the stream."""
+        cast("httpx.SyncByteStream", self._inner).close()
+
+
+class _AsyncWatched(httpx.AsyncByteStream):
+    """As `_SyncWatched`."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._request, self._inner = request, request.stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in cast("httpx.AsyncByteStream", self._inner):
+            _judge(self._request)
+            yield piece
+
+    async def aclose(self) -> None:
+        """As of the stream."""
+        await cast("httpx.AsyncByteStream", self._inner).aclose()
 
 
 def _judge(request: httpx.Request) -> None:
@@ -113,12 +149,12 @@ def _readable(request: httpx.Request) -> bool:
 
 def _outgoing(request: httpx.Request) -> OutgoingRequest:
     raw_path, _, query = request.url.raw_path.decode("ascii", "replace").partition("?")
-    try:
-        body: bytes | None = request.content
-        streaming = False
-    except httpx.RequestNotRead:
-        # Denies: a body that can't be read counts as cannot-tell.
-        body, streaming = None, True
+    body: bytes | None = None
+    # What is checked is what is sent: the stream, which a hook may have put in the content's place.
+    # A body that can't be read counts as cannot-tell.
+    streaming = not isinstance(request.stream, httpx.ByteStream)
+    if isinstance(request.stream, httpx.ByteStream):
+        body = b"".join(request.stream)
     return OutgoingRequest(
         method=request.method,
         host=request.url.host,

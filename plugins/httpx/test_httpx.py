@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from policyguard import PluginError, PolicyViolation
+from policyguard import NoPurpose, PluginError, PolicyViolation
 from policyguard.config import Guard
 from tests.enforce.kit import (
     ACCOUNT,
@@ -334,3 +335,58 @@ def test_from_a_column_to_the_pixel(made: Guard, outside: Wire) -> None:
     assert "test_httpx.py:" in caught.value.read_at
     assert b"features" not in outside.everything
     assert len(outside.received) == 1
+
+
+def test_a_body_that_reads_rows_while_it_is_sent(made: Guard, outside: Wire) -> None:
+    """Nothing was seen when the request began; what is read for its body stops it."""
+
+    def body() -> Iterator[bytes]:
+        seen(made)
+        yield ADDRESS.encode()
+
+    with (
+        httpx.Client(transport=ToWire(outside)) as client,
+        made.purpose(ADS),
+        pytest.raises(PolicyViolation),
+    ):
+        client.post(PIXEL, content=body())
+
+
+def test_a_hook_that_changes_the_body_is_seen(made: Guard, outside: Wire) -> None:
+    """What is checked is the stream that is sent, not what the request began with."""
+
+    def add(request: httpx.Request) -> None:
+        request.read()
+        request.stream = httpx.ByteStream(ADDRESS.encode())
+        request.headers["content-length"] = str(len(ADDRESS))
+
+    with (
+        httpx.Client(transport=ToWire(outside), event_hooks={"request": [add]}) as client,
+        made.purpose(ADS),
+    ):
+        seen(made)
+        with pytest.raises(PolicyViolation):
+            client.post(PIXEL, json={"page": "/"})
+
+
+def test_a_thread_that_nobody_bound_sends_nothing_labelled(made: Guard, outside: Wire) -> None:
+    """It has lost its purpose, not the labels: the request is denied, not forgotten."""
+
+    def send() -> None:
+        with httpx.Client(transport=ToWire(outside)) as client:
+            client.post(PIXEL, json={"m": ADDRESS})
+
+    with made.context(purpose=ADS), ThreadPoolExecutor(1) as pool:
+        seen(made)
+        with pytest.raises(NoPurpose):
+            pool.submit(send).result()
+
+
+def test_a_value_in_the_host_is_shown_to_nobody(made: Guard, outside: Wire) -> None:
+    """A host that holds a labelled value is named in no message."""
+    host = "quillfeather-9482-blackbird-ivory.unheard.example"
+    with httpx.Client(transport=ToWire(outside)) as client, made.purpose(ADS):
+        made.remember(host, made.label(EMAIL))
+        with pytest.raises(PolicyViolation) as caught:
+            client.get(f"https://{host}/")
+    assert "quillfeather" not in str(caught.value)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
@@ -29,7 +30,7 @@ _DIALECTS: Final = {
     "mariadb": "mysql",
     "mssql": "tsql",
 }
-_CHECK: Final = "policyguard_check"
+Processor = Callable[[Any], Any]
 _LARGEST_JSON: Final = 1 << 20
 _SMALLEST_VECTOR, _LARGEST_VECTOR = 64, 1 << 17
 _SMALLEST, _LARGEST = 1e-12, 1e9
@@ -44,6 +45,8 @@ class Plugin:
 
     def install(self, guard: Guard) -> Callable[[], None]:
         """Listen before and after each cursor execution."""
+        # A second guard looks for labels of its own.
+        mine = f"policyguard_check_{id(guard)}"
 
         def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             del cursor
@@ -51,19 +54,19 @@ class Plugin:
             dialect = _DIALECTS.get(name, name)
             check = guard.sql(statement, dialect=dialect, parameters=parameters)
             if context is not None:
-                setattr(context, _CHECK, check if check.labelled else None)
+                setattr(context, mine, check if check.labelled else None)
 
         def after(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             del connection, statement
             _, context, many = rest
-            check = getattr(context, _CHECK, None)
+            check = getattr(context, mine, None)
             if check is None:
                 return
-            labelling = LabellingCursor(guard, cursor, check)
+            processors = _processors(context, cursor)
             if many:
-                _label_returned(context, labelling)
-            elif context.cursor is cursor:
-                context.cursor = labelling
+                _label_returned(context, LabellingCursor(guard, cursor, check, processors))
+            elif context.cursor is cursor or isinstance(context.cursor, LabellingCursor):
+                context.cursor = LabellingCursor(guard, context.cursor, check, processors)
 
         event.listen(Engine, "before_cursor_execute", before)
         event.listen(Engine, "after_cursor_execute", after)
@@ -81,8 +84,11 @@ class LabellingCursor:
     Cost: one step per labelled column of a fetched row.
     """
 
-    def __init__(self, guard: Guard, cursor: Any, check: SqlCheck) -> None:
+    def __init__(
+        self, guard: Guard, cursor: Any, check: SqlCheck, processors: Sequence[Processor | None]
+    ) -> None:
         self._guard, self._cursor = guard, cursor
+        self._processors = processors or (None,) * len(check.labels)
         self._columns = tuple((i, labels) for i, labels in enumerate(check.labels) if labels)
         self._everything = check.unresolved
 
@@ -127,7 +133,36 @@ class LabellingCursor:
                 for value in row:
                     remember(_opened(value), *_ANYTHING)
             for position, labels in self._columns:
-                remember(_opened(row[position]), *labels)
+                value = row[position]
+                remember(_opened(value), *labels)
+                process = self._processors[position]
+                if process is not None and value is not None:
+                    remember(_processed(process, value), *labels)
+
+
+def _processors(context: Any, cursor: Any) -> Sequence[Processor | None]:
+    """What each column's type makes of the driver's value; empty where columns have no types."""
+    entries = getattr(context.compiled, "_result_columns", None) if context.compiled else None
+    described = cursor.description or ()
+    if not entries or len(entries) != len(described):
+        return ()
+    dialect = context.dialect
+    return [
+        entry.type.dialect_impl(dialect).result_processor(dialect, column[1])
+        for entry, column in zip(entries, described, strict=True)
+    ]
+
+
+def _processed(process: Processor, value: Any) -> Any:
+    """The value as the application will see it: decrypted, unpickled, of its own type."""
+    try:
+        made = process(value)
+    except Exception:  # noqa: BLE001 - a type's code is the application's own
+        # Denies nothing: the application gets the same error instead of the value.
+        return None
+    if isinstance(made, Enum):
+        return [made.name, made.value]
+    return _opened(made)
 
 
 def _label_returned(context: Any, labelling: LabellingCursor) -> None:
@@ -141,7 +176,7 @@ def _opened(value: Any) -> Any:
     """A column as the application will see it: a driver may give JSON's text, a vector's bytes."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return [value, *_vectors(bytes(value))]
-    if isinstance(value, str) and value[:1] in ("[", "{") and len(value) <= _LARGEST_JSON:
+    if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"} and len(value) <= _LARGEST_JSON:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):

@@ -219,7 +219,7 @@ def test_a_vector_in_bytes_is_known_as_its_numbers(made: Guard, engine: sa.Engin
             connection.exec_driver_sql("DELETE FROM faces")
             for number, held in enumerate((packed, picture)):
                 connection.exec_driver_sql("INSERT INTO faces VALUES (?, ?)", (number, held))
-        with made.purpose(SECURITY), engine.connect() as connection:
+        with made.context(purpose=SECURITY), engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT embedding FROM faces").all()
             assert rows[0][0] == packed
             assert known(made, np.frombuffer(packed, dtype=kind).tolist()) == {FACE}
@@ -298,7 +298,7 @@ def test_existing_engines_are_heard_and_uninstall_restores(engine: sa.Engine) ->
         connection.execute(EMAILS).all()
         assert len(installed.registry) > 0
     installed.uninstall()
-    with installed.purpose(ACCOUNT), engine.connect() as connection:
+    with installed.context(purpose=ACCOUNT), engine.connect() as connection:
         result = connection.execute(EMAILS)
         assert type(result.context.cursor).__module__ == "sqlite3"
         result.all()
@@ -311,3 +311,42 @@ def test_a_pickled_result_is_plain(made: Guard, engine: sa.Engine) -> None:
         frozen = connection.execute(EMAILS).freeze()
         rows = pickle.loads(pickle.dumps([tuple(row) for row in frozen()]))
     assert rows[0] == (address(0),)
+
+
+class Sealed(sa.types.TypeDecorator[str]):
+    """A column that the application keeps backwards, as others keep it encrypted."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """To the database."""
+        del dialect
+        return value[::-1] if value else value
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """To the application."""
+        return self.process_bind_param(value, dialect)
+
+
+def test_what_a_column_type_makes_of_a_value_is_known(made: Guard, engine: sa.Engine) -> None:
+    """The application sees what the type gives, decrypted for example: that is remembered too."""
+    users = sa.table("users", sa.column("id"), sa.column("email", Sealed()))
+    with made.purpose(ACCOUNT), engine.connect() as connection:
+        given = connection.execute(sa.select(users.c.email)).scalars().first()
+        raw = connection.exec_driver_sql("SELECT email FROM users").scalars().first()
+        assert given is not None
+        assert given[::-1] == raw
+        assert known(made, given) == {EMAIL}
+
+
+def test_two_guards_each_label_by_their_own_map(made: Guard, engine: sa.Engine) -> None:
+    """A second guard takes nothing from the first."""
+    second = guard()
+    second.install("sqlalchemy")
+    try:
+        with made.purpose(ACCOUNT), second.purpose(ACCOUNT), engine.connect() as connection:
+            given = connection.execute(EMAILS).scalars().first()
+            assert known(made, given) == known(second, given) == {EMAIL}
+    finally:
+        second.uninstall()

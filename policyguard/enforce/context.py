@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
-from policyguard.labels.registry import Registry
+from policyguard.labels.recent import Remembers
 from policyguard.policy.flow import NO_FACTS, Facts
 from policyguard.policy.terms import SELF
 
@@ -29,7 +29,7 @@ class Scope:
         subject: the person whose data are handled; compared, never shown.
         facts: what is known about that person.
         reader: the recipient that reads from databases here.
-        registry: labelled values seen in this request.
+        registry: labelled values seen here: a request's own, or those of all jobs; None: as yet.
         route: the route or job, for modes and reports.
         id: random, one for each outermost scope: a percentage takes a request whole or not at all.
         parent: the scope to go back to.
@@ -59,7 +59,8 @@ class Scope:
             self.subject: object = None
             self.facts: Facts = NO_FACTS
             self.reader = SELF
-            self.registry = Registry()
+            # Whoever enters the outermost scope says where values are remembered.
+            self.registry: Remembers | None = None
             self.route = ""
             self.id = random.getrandbits(32)
         else:

@@ -16,6 +16,7 @@ from policyguard.policy.flow import Label
 from policyguard.policy.hosts import canonical_host
 
 UNREADABLE_HOST: Final = "unreadable-host"
+HIDDEN_HOST: Final = "hidden-host"
 
 
 def check_request(guard: Judge, request: OutgoingRequest) -> None:
@@ -48,13 +49,14 @@ def check_request(guard: Judge, request: OutgoingRequest) -> None:
         found.append((Label("", source=payload.why, evidence="suspected"), "", "strong"))
     if not found:
         return
+    # A host that holds a labelled value is shown to nobody.
+    host = HIDDEN_HOST if any(where == "host" for _, where, _ in found) else _host(request)
     try:
-        recipients = recipients_of(guard.hosts, request) or (_host(request),)
+        recipients = recipients_of(guard.hosts, request) or (host,)
     except Exception:  # noqa: BLE001 - whatever is wrong with the table, nobody is found in it
         # Denies: a host that can't be looked up is nobody that was declared.
-        recipients = (_host(request),)
+        recipients = (host,)
     observed = {"transport": transport_of(request)}
-    host = _host(request)
     # Two recipients may claim one host: each is judged, so the stricter verdict counts.
     for recipient in recipients:
         guard.judge(found, recipient, at="http", observed=observed, host=host)

@@ -142,6 +142,8 @@ class Guard(Judge):
             self._mistaken(facts)
 
         def make(scope: Scope) -> None:
+            if scope.registry is None:
+                scope.registry = self.recent.opened()
             if subject is not None and subject != scope.subject:
                 scope.facts = Facts(facts)
                 scope.subject = subject

@@ -20,7 +20,7 @@ from policyguard.enforce.tally import Tally
 from policyguard.enforce.violation import Judged, PolicyViolation, build, fingerprint
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
-from policyguard.labels.registry import Registry
+from policyguard.labels.recent import Job, Recent, Remembers
 from policyguard.labels.typed import labels_of_value
 from policyguard.policy.datamap import DataMap
 from policyguard.policy.flow import Facts, Flow, Label
@@ -45,6 +45,7 @@ class Judge:
         exempt: whether a request is telemetry's own; set together with telemetry.
         took: told how long statements and requests took to check; set together with telemetry.
         planner: plans of statements, made when the first one is checked.
+        recent: labelled values beyond one request.
     """
 
     def __init__(
@@ -72,10 +73,16 @@ class Judge:
         self.exempt: Callable[[], bool] = lambda: False
         self.took: Callable[[At, str, float], None] | None = None
         self.planner: Any = None
-        self._outside = Registry()
+        self.recent = Recent()
 
     def enter(self, scope: Scope, purpose: str) -> None:
-        """Make a purpose the innermost one of a scope."""
+        """Make a purpose the innermost one of a scope.
+
+        Without a request around it the scope shares what jobs remember: one function reads, another
+        sends, and each says its own purpose.
+        """
+        if scope.registry is None:
+            scope.registry = Job(self.recent.jobs)
         before = scope.purpose
         if before is not None and not self.snapshot.change_allowed(before, purpose):
             scope.change_denied = True
@@ -105,10 +112,12 @@ class Judge:
             registry.saturated = True
 
     @property
-    def registry(self) -> Registry:
-        """The labelled values of the current scope; outside any, those of the process."""
+    def registry(self) -> Remembers:
+        """The labelled values of the current scope; outside any, everything recent."""
         scope = current_scope()
-        return self._outside if scope is None else scope.registry
+        if scope is None or scope.registry is None:
+            return self.recent
+        return scope.registry
 
     def current_purpose(self) -> str | None:
         """The purpose that counts here: code or route first, then the job's."""

@@ -12,6 +12,7 @@ from policyguard.engine.compile import Snapshot
 from policyguard.errors import TermError
 from policyguard.policy.flow import RAW, Form, Label, close_form
 from policyguard.policy.taxonomy import Terms
+from policyguard.policy.terms import is_term
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,6 @@ def _known(kind: str, term: object, terms: Terms) -> str:
         return term
     near = terms.nearest(term)
     hint = f"did you mean `{near[0]}`?" if near else "`policyguard terms WORD` finds terms"
-    raise TermError(f"unknown {kind} `{term}`", "the policy doesn't declare it", hint)
+    # Arguments get swapped: what isn't written like a term may be a value, and isn't shown.
+    shown = f"`{term}`" if is_term(term) else "(no such word, and not shown)"
+    raise TermError(f"unknown {kind} {shown}", "the policy doesn't declare it", hint)

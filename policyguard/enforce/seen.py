@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from policyguard.enforce.ports import Strength
 from policyguard.inspectors.payload import Payload, leaves, value_leaves
-from policyguard.labels.registry import Registry
+from policyguard.labels.recent import Remembers
 from policyguard.policy.flow import Label
 
 # What was labelled here can't all be searched for, so nothing that leaves is known to be clean.
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     strength: Strength
 
 
-def labels_seen(registry: Registry, value: object) -> list[Seen]:
+def labels_seen(registry: Remembers, value: object) -> list[Seen]:
     """The labels of a value that is about to leave, and the doubts about it.
 
     Cost: nothing but a look where nothing labelled was seen; else that of `Registry.search`.

@@ -15,7 +15,7 @@ from policyguard.engine.decide import Context
 from policyguard.engine.decision import Decision
 from policyguard.engine.establish import asked_atoms, liftable, proposals
 from policyguard.policy.flow import NO_FACTS, Facts, Flow, close_form
-from policyguard.policy.terms import SELF, SUBJECT, at_or_below, in_words
+from policyguard.policy.terms import SELF, SUBJECT, at_or_below, in_words, is_term
 
 REASONS: Final = {
     "no_purpose": "the code that asked said no purpose",
@@ -109,7 +109,10 @@ def recipient_in_words(context: Context, recipient: str) -> str:
     """A recipient as a person reads it; one that nobody declared stays as it is."""
     if recipient in _OWN:
         return _OWN[recipient]
-    return in_words(recipient) if recipient in context.recipients else f"`{recipient}`"
+    if recipient in context.recipients:
+        return in_words(recipient)
+    # Code may hand over anything as a recipient, a person's address too.
+    return f"`{recipient}`" if is_term(recipient) else "a recipient that is none"
 
 
 def _reason(decision: Decision) -> str:

@@ -107,7 +107,9 @@ class Vectors(Generic[Mark]):
                 for sketch, probe in near:
                     if _agrees(sketch, numbers, place - probe):
                         yield from sketch.marks
-        for sketch in self._sizes.get(len(numbers), ()):
+        same_size = self._sizes.get(len(numbers), ())
+        # An axis is a multiple of every other axis; such a match tells nothing.
+        for sketch in () if same_size and _is_axis(numbers) else same_size:
             if _agrees_scaled(sketch, numbers):
                 yield from sketch.marks
 
@@ -182,6 +184,15 @@ def _is_regular(numbers: Sequence[float], spread: float) -> bool:
     return all(
         abs(after - before - step) <= spread * 1e-6 for before, after in pairwise(numbers[:64])
     )
+
+
+def _is_axis(numbers: Sequence[float]) -> bool:
+    """Whether all numbers of a payload go by equal steps."""
+    try:
+        return _is_regular(numbers, abs(numbers[-1] - numbers[0]) or 1.0)
+    except OverflowError:
+        # Denies: numbers too large to compare are searched like any others.
+        return False
 
 
 def _cell(number: float) -> int:

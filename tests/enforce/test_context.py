@@ -391,13 +391,28 @@ def test_facts_of_the_same_subject_add_up() -> None:
 
 
 def test_values_seen_in_one_request_are_unknown_in_another() -> None:
-    """Each outermost scope remembers for itself; nested ones share."""
-    with GUARD.purpose(ACCOUNT):
+    """Each request remembers for itself; nested scopes share."""
+    with GUARD.context(purpose=ACCOUNT):
         with GUARD.purpose(ADS):
             GUARD.remember(ADDRESS, GUARD.label(EMAIL))
         assert len(GUARD.labels_in(ADDRESS)) == 1
-    with GUARD.purpose(ACCOUNT):
+    with GUARD.context(purpose=ACCOUNT):
         assert GUARD.labels_in(ADDRESS) == []
+
+
+def test_jobs_share_what_they_remember() -> None:
+    """One function reads, the next one sends, and each says its own purpose."""
+    with GUARD.purpose(ACCOUNT):
+        GUARD.remember(ADDRESS, GUARD.label(EMAIL))
+    with GUARD.purpose(ADS):
+        assert len(GUARD.labels_in(ADDRESS)) == 1
+
+
+def test_a_thread_that_nobody_bound_is_searched_against_everything_recent() -> None:
+    """Forgetting to bind a thread loses its purpose, never the labels."""
+    with GUARD.context(purpose=ACCOUNT), ThreadPoolExecutor(1) as pool:
+        GUARD.remember(ADDRESS, GUARD.label(EMAIL))
+        assert len(pool.submit(GUARD.labels_in, ADDRESS).result()) == 1
 
 
 @pytest.mark.parametrize(

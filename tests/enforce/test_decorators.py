@@ -81,7 +81,7 @@ def test_arguments_and_results_pass_unchanged(
     decorate: Decorator, a: int, b: str, rest: list[int], more: dict[str, int]
 ) -> None:
     """What is handed in arrives, and what is returned is the very object."""
-    with GUARD.purpose(ACCOUNT):
+    with GUARD.context(purpose=ACCOUNT):
         assert decorate(plain)(a, b, *rest, c=True, **more) == plain(a, b, *rest, c=True, **more)
         kept = object()
         assert decorate(lambda: [kept])()[0] is kept
@@ -370,7 +370,7 @@ def test_what_a_source_gives_is_known_from_then_on() -> None:
         lambda: asyncio.run(_first(async_steps())),
     ]
     for call in calls:
-        with GUARD.purpose(ADS):
+        with GUARD.context(purpose=ADS):
             call()
             ((label, _, strength),) = GUARD.labels_in(ADDRESS)
         assert (label.data, strength) == (EMAIL, "strong")

@@ -151,7 +151,7 @@ def test_a_stream_in_a_scope_that_saw_something_cannot_be_told() -> None:
     found = denied(request(streaming=True))
     assert found.decision.reason in {"cannot_tell", "unknown_recipient"}
     assert "a body that is streamed" in str(found)
-    with GUARD.purpose(ADS):
+    with GUARD.context(purpose=ADS):
         GUARD.egress(request(streaming=True))
 
 

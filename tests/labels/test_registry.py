@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
 
+import numpy as np
 import pydantic
-import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -474,17 +474,17 @@ def test_dull_vectors_are_no_evidence() -> None:
 
 def test_numpy_arrays_and_rows() -> None:
     """An array is remembered by its rows, whatever its type and layout."""
-    rows = numpy.array([gaussian(1), gaussian(2)], dtype="float32")
+    rows = np.array([gaussian(1), gaussian(2)], dtype="float32")
     for array_ in (
         rows,
         rows.astype("float64"),
         rows.astype("float16"),
-        numpy.asfortranarray(rows),
+        np.asfortranarray(rows),
     ):
         made = registry(array_, FACE)
         assert strengths(made, tuple(gaussian(2))) == ["strong"]
-    assert strengths(registry(numpy.float64(0.123456789012)), 0.123456789012) == ["strong"]
-    assert Registry().remember(numpy.array([object()], dtype=object), FACE) is False
+    assert strengths(registry(np.float64(0.123456789012)), 0.123456789012) == ["strong"]
+    assert Registry().remember(np.array([object()], dtype=object), FACE) is False
 
 
 def test_bytes_that_were_remembered_whole_are_known_whole() -> None:

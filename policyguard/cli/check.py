@@ -169,7 +169,11 @@ def run_test(
 
     tables = [find_file(word, PARTS[2]) for word in cases or [_beside(policy)]]
     model, snapshot = load(policy)
-    results = [result for table in tables for result in run_cases(snapshot, load_cases(table))]
+    results = [
+        result
+        for table in tables
+        for result in run_cases(snapshot, load_cases(table, warn=lambda told: complain(str(told))))
+    ]
     if shape is Listing.json:
         say_json(
             {

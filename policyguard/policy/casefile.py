@@ -6,10 +6,10 @@ Layer: policy. Start reading at `load_cases`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
@@ -87,7 +87,7 @@ Answers = Annotated[dict[str, Bool], BeforeValidator(_answers)]
 
 
 class _Context(Part):
-    """The facts of a row. In a running program a wrong type is unknown; here it is a mistake."""
+    """The facts of a row, as values that can be used."""
 
     consent: Answers | None = None
     opt_out: Answers | None = None
@@ -118,11 +118,15 @@ _ROWS: Final = TypeAdapter(list[_Row])
 _LANGUAGE: Final = keys_of([_Row, _Context])
 
 
-def load_cases(path: str | Path) -> tuple[Case, ...]:
+def load_cases(
+    path: str | Path, *, warn: Callable[[Problem], None] | None = None
+) -> tuple[Case, ...]:
     """Read a truth table.
 
     Args:
         path: `*.jsonl` with one row a line, or YAML: a list of rows, or a mapping `cases: [...]`.
+        warn: is told of facts whose values can't be used. Such a fact is unknown, as in a running
+            program, and a row may mean just that.
 
     Raises:
         CasesError: every problem, with file:line:col.
@@ -130,8 +134,12 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
     path = Path(path)
     document = read_jsonl(path) if path.suffix in (".jsonl", ".ndjson") else _read_yaml(path)
     found = list(_cases(document))
-    if document.problems:
-        raise CasesError(document.problems)
+    errors = [problem for problem in document.problems if problem.severity == "error"]
+    if errors:
+        raise CasesError(errors)
+    if warn is not None:
+        for problem in document.problems:
+            warn(problem)
     return tuple(found)
 
 
@@ -144,6 +152,7 @@ def _cases(document: Document) -> Iterator[Case]:
         return
     _unknown_facts(document)
     _repeated(document)
+    unusable = _unusable(document)
     try:
         rows = _ROWS.validate_python(document.tree)
     except ValidationError as error:
@@ -157,12 +166,35 @@ def _cases(document: Document) -> Iterator[Case]:
             form=row.form,
             purpose=row.purpose or None,
             recipient=row.recipient,
-            context=row.context.model_dump(exclude_unset=True),
+            context={**row.context.model_dump(exclude_unset=True), **unusable.get(index, {})},
             expect=row.expect,
             cites=row.cites,
             why=row.why,
             place=f"{document.file}:{document.place((index,))[0]}",
         )
+
+
+def _unusable(document: Document) -> dict[int, dict[str, Any]]:
+    """Facts whose values can't be used, by row: told as warnings, and taken out of the tree."""
+    found: dict[int, dict[str, Any]] = {}
+    try:
+        _ROWS.validate_python(document.tree)
+    except ValidationError as error:
+        # Denies: the facts are unknown to their rows, and whatever rests on them is in doubt.
+        problems = problems_of(document, error, _LANGUAGE)
+        for entry, problem in zip(error.errors(include_input=False), problems, strict=True):
+            index, *steps = entry["loc"]
+            if len(steps) > 1 and steps[0] == "context":
+                told = replace(problem, severity="warning")
+                document.problems.append(told)
+                found.setdefault(cast("int", index), {})[str(steps[1])] = None
+    for index, facts in found.items():
+        row = document.tree[index]
+        context = row["context"]
+        facts.update((key, context[key]) for key in list(facts) if key in context)
+        kept = {key: value for key, value in context.items() if key not in facts}
+        document.tree[index] = {**row, "context": kept}
+    return found
 
 
 def _read_yaml(path: Path) -> Document:

@@ -350,3 +350,21 @@ def test_two_guards_each_label_by_their_own_map(made: Guard, engine: sa.Engine) 
             assert known(made, given) == known(second, given) == {EMAIL}
     finally:
         second.uninstall()
+
+
+def test_rows_and_entities_are_looked_into_at_a_sink(made: Guard, engine: sa.Engine) -> None:
+    """What a query gives is data wherever it is handed, not an object of nobody's."""
+    sent: list[object] = []
+
+    @made.sink("pixel")
+    def track(value: object) -> None:
+        sent.append(value)
+
+    with made.context(purpose=ACCOUNT), orm.Session(engine) as session:
+        row = session.execute(EMAILS).first()
+        entity = session.scalars(USERS).first()
+        assert row is not None
+        for value in (row, [row], row._mapping, entity):
+            with made.purpose(ADS), pytest.raises(PolicyViolation):
+                track(value)
+    assert sent == []

@@ -19,22 +19,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from policyguard.errors import ConfigError, Problem
 from policyguard.policy.conditions import Part
+from policyguard.policy.flow import Reason
 from policyguard.policy.loader import Limits, read_regular
 from policyguard.policy.terms import RecipientKind
 
 NAMES: Final = ("policyguard.toml", "pyproject.toml")
-ReasonName = Literal[
-    "no_purpose",
-    "purpose_change",
-    "forbidden",
-    "unknown_term",
-    "unknown_recipient",
-    "unlabelled",
-    "cannot_tell",
-    "not_covered",
-    "unmet",
-    "unknown_facts",
-]
 ModeName = Literal["block", "flag", "off"]
 _WANTED: Final = (
     ("string", "text in quotes"),
@@ -59,7 +48,7 @@ class MatchSettings(Part):
     kind: RecipientKind | None = None
     data: str | None = None
     purpose: str | None = None
-    reason: ReasonName | None = None
+    reason: Reason | None = None
     route: str | None = None
     at: Literal["sql", "http", "call"] | None = None
 

@@ -18,17 +18,16 @@ from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from itertools import accumulate
-from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
 from policyguard.inspectors.decoding import Limits, UnreadableError, decompress
+from policyguard.policy.stored import stored_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-_MODELS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
 _VECTOR: Final = 16
 _BUFFER: Final = 8 * 1024 * 1024
 _NUMBERS: Final = frozenset({int, float})
@@ -181,7 +180,7 @@ class Collector:
             return self._buffer(path, node)
         if issubclass(type(node), Enum):
             return [(path, object.__getattribute__(node, "_value_"))]
-        fields = _stored_fields(node)
+        fields = stored_fields(node)
         return None if fields is None else self._members(path, fields)
 
     def _members(
@@ -272,38 +271,3 @@ def looks_like_form(text: str) -> bool:
 def _integer(text: str) -> int | str:
     """Giant integers stay text: Python refuses to read or write them."""
     return int(text) if len(text) <= _DIGITS_OF_AN_INTEGER else text
-
-
-def _stored_fields(node: object) -> list[tuple[str, object]] | None:
-    """Names and values that a dataclass, pydantic or attrs object stores; None for others.
-
-    Only what lies in the instance's dict or slots: a descriptor may be a property or load from a
-    database.
-    """
-    kind = type(node)
-    if not any(mark in base.__dict__ for base in kind.__mro__ for mark in _MODELS):
-        return None
-    held = list(_stored(node))
-    for name, extra in held:
-        if name == "__pydantic_extra__" and type(extra) is dict:
-            held.extend(extra.items())
-    return [(name, value) for name, value in held if not name.startswith("__")]
-
-
-def _stored(node: object) -> Iterator[tuple[str, object]]:
-    """The instance's dict and slots, read without running a descriptor of the application."""
-    for base in type(node).__mro__:
-        for name, member in base.__dict__.items():
-            if type(member) is MemberDescriptorType:
-                try:
-                    yield name, member.__get__(node)
-                except AttributeError:
-                    # Denies nothing: a slot that was never set holds no value.
-                    continue
-    try:
-        held = object.__getattribute__(node, "__dict__")
-    except AttributeError:
-        # Denies nothing: without a dict there are only slots.
-        return
-    if type(held) is dict:
-        yield from held.items()

@@ -15,18 +15,17 @@ from collections import deque
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from policyguard.labels.variants import STRONG_BITS, bits
 from policyguard.labels.vectors import SHORTEST, unpack
+from policyguard.policy.stored import stored_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _DEPTH: Final = 64
-_MODELS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__")
 _NODES: Final = 200_000
 _BUFFER: Final = 8 * 1024 * 1024
 _NUMBER_TYPES: Final = frozenset({int, float})
@@ -249,38 +248,3 @@ def _of_buffer(value: object) -> Sequence[object] | None:
         # Denies: an array that can't be read counts as opaque.
         return None
     return listed if type(listed) is list else (listed,)
-
-
-def stored_fields(node: object) -> list[tuple[str, object]] | None:
-    """Names and values that a dataclass, pydantic or attrs object stores; None for others.
-
-    Only what lies in the instance's dict or slots: a descriptor may be a property or load from a
-    database.
-    """
-    kind = type(node)
-    if not any(mark in base.__dict__ for base in kind.__mro__ for mark in _MODELS):
-        return None
-    held = list(stored(node))
-    for name, extra in held:
-        if name == "__pydantic_extra__" and type(extra) is dict:
-            held.extend(extra.items())
-    return [(name, value) for name, value in held if not name.startswith("__")]
-
-
-def stored(node: object) -> Iterator[tuple[str, object]]:
-    """The instance's dict and slots, read without running a descriptor of the application."""
-    for base in type(node).__mro__:
-        for name, member in base.__dict__.items():
-            if type(member) is MemberDescriptorType:
-                try:
-                    yield name, member.__get__(node)
-                except AttributeError:
-                    # Denies nothing: a slot that was never set holds no value.
-                    continue
-    try:
-        held = object.__getattribute__(node, "__dict__")
-    except AttributeError:
-        # Denies nothing: without a dict there are only slots.
-        return
-    if type(held) is dict:
-        yield from held.items()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, ForwardRef, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from policyguard.errors import TermError
-from policyguard.labels.contents import stored
 from policyguard.policy.flow import RAW, Form, Label, close_form
+from policyguard.policy.stored import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -67,6 +67,9 @@ WRONG = {
     "a language that nothing executes": "```ruby\nputs 1\n```\n",
     "Python that raises":               "```python\nraise ValueError\n```\n",
     "a policy that doesn't load":       "```yaml\nrules:\n  - id: broken\n```\n",
+    "an edit of a file that isn't there": (
+        "<!-- edit: a.yaml: old => new -->\n```console\n$ policyguard --version\n...\n```\n"
+    ),
     "an unknown key in a case":         "```yaml\ncases:\n  - {id: a, exepct: deny}\n```\n",
     "YAML that is no file of ours":     "```yaml\ncolour: blue\n```\n",
     "a command with another output":    "```console\n$ policyguard --version\n0.0\n```\n",

@@ -313,3 +313,20 @@ def test_a_data_map_serves_as_a_schema() -> None:
     done = cli(*base, "SELECT email FROM customers")
     assert json.loads(done.out)["reads"] == ["customers.email"]
     assert cli(*base, "SELECT * FROM customers").code == 3
+
+
+def test_a_misspelt_term_of_a_row_is_named(tmp_path: Path) -> None:
+    """A row that is denied because of a slip of the pen doesn't pass without a word."""
+    row = {
+        "id": "a",
+        "data": "user.contact.emial",
+        "purpose": "marketing",
+        "recipient": "self",
+        "expect": "deny",
+    }
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(json.dumps({**row, "id": name}) + "\n" for name in "ab"), "utf-8")
+    done = cli("test", "lumipic", str(table))
+    assert done.code == 0
+    assert done.err.count("`user.contact.emial` is declared nowhere") == 1
+    assert "did you mean `user.contact.email`?" in done.err

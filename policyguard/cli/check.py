@@ -5,6 +5,7 @@ Layer: cli. Start reading at `register`.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from policyguard.policy.rules import Policy
 
 _UNREAD: Final = "PG001"
+_SLIP: Final = 0.9  # how alike a misspelt term and the one it was meant to be are
 
 
 def register(app: typer.Typer) -> None:
@@ -206,17 +208,22 @@ def _beside(policy: str) -> str:
 
 
 def _undeclared(policy: Policy, results: Iterable[CaseResult]) -> Iterator[str]:
-    """Terms of rows that nobody declared, once each: a misspelt row passes for the wrong reason."""
+    """Terms of rows that look misspelt, once each: such a row passes for the wrong reason.
+
+    Others that nobody declared are left alone: a table may ask about them on purpose.
+    """
     words = policy.words
     told: set[str] = set()
     for result in results:
         case = result.case
         for tree, term in ((words.data, case.data), (words.purposes, case.purpose)):
-            if term and term not in tree and term not in told:
-                told.add(term)
-                near = tree.nearest(term)
-                hint = f"; did you mean `{near[0]}`?" if near else ""
-                yield f"{case.place}: `{printable(term)}` is declared nowhere{hint}"
+            if not term or term in tree or term in told:
+                continue
+            told.add(term)
+            near = difflib.get_close_matches(term, tree.phrases, n=1, cutoff=_SLIP)
+            if near:
+                hint = f"did you mean `{near[0]}`?"
+                yield f"{case.place}: `{printable(term)}` is declared nowhere; {hint}"
 
 
 def _print_results(results: Sequence[CaseResult]) -> None:

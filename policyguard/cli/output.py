@@ -139,7 +139,7 @@ def complain(text: str) -> None:
             sys.stderr.flush()
     except (OSError, ValueError):
         # Denies nothing: the exit code says it too.
-        return
+        _silence(sys.stderr)
 
 
 def write_file(name: str, text: str, *, spare: Path, force: bool) -> None:
@@ -243,16 +243,20 @@ def _settled() -> bool:
     return True
 
 
-def _failed(stream: TextIO, error: OSError) -> None:
-    """A reader who left is no error; anything else is. Either way nothing is written any more."""
+def _silence(stream: TextIO) -> None:
+    """What is still in the buffer would fail again, loudly, when the interpreter ends."""
     try:
-        # What is still in the buffer would fail again, loudly, when the interpreter ends.
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, stream.fileno())
         os.close(sink)
     except (OSError, ValueError):
         # Denies nothing: a stream without a descriptor has nothing left to say at the end.
-        pass
+        return
+
+
+def _failed(stream: TextIO, error: OSError) -> None:
+    """A reader who left is no error; anything else is. Either way nothing is written any more."""
+    _silence(stream)
     if error.errno != errno.EPIPE:
         raise _Lost(reason_of(error)) from None
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from policyguard.policy.flow import Label
+from policyguard.enforce.seen import ANYTHING
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
@@ -34,7 +34,6 @@ Processor = Callable[[Any], Any]
 _LARGEST_JSON: Final = 1 << 20
 _SMALLEST_VECTOR, _LARGEST_VECTOR = 64, 1 << 17
 _SMALLEST, _LARGEST = 1e-12, 1e9
-_ANYTHING: Final = (Label("", source="a statement that can't be resolved", evidence="suspected"),)
 
 
 class Plugin:
@@ -131,7 +130,7 @@ class LabellingCursor:
         for row in rows:
             if self._everything:
                 for value in row:
-                    remember(_opened(value), *_ANYTHING)
+                    remember(_opened(value), ANYTHING)
             for position, labels in self._columns:
                 value = row[position]
                 remember(_opened(value), *labels)

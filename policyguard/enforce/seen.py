@@ -16,6 +16,8 @@ from policyguard.policy.flow import Label
 INCOMPLETE: Final = Label(
     "", source="a labelled value that can't be searched for", evidence="suspected"
 )
+# What an unresolved statement may give: any data, so any label, so none that can be named.
+ANYTHING: Final = Label("", source="a statement that can't be resolved", evidence="suspected")
 _UNKNOWN_OBJECT: Final = "unknown object"
 _BINARY: Final = "binary body"
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from policyguard.enforce.context import Scope, current_scope
 from policyguard.enforce.judge import Judge
+from policyguard.enforce.seen import ANYTHING
 from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
@@ -28,8 +29,6 @@ _FORM_OF: Final = {
     "aggregated": ("aggregated",),
     "encrypted": ("encrypted",),
 }
-# What an unresolved statement may give: any data, so any label, so none that can be named.
-ANYTHING: Final = Label("", source="a statement that can't be resolved", evidence="suspected")
 # Words without which no dialect puts rows anywhere; many more texts have them than write.
 _WRITES: Final = re.compile(
     r"\b(insert|merge|copy|replace|update|into|unload|export|put|call|do|exec\w*)\b"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal, cast
 
 from policyguard.policy.conditions import When
 from policyguard.policy.durations import parse_duration
@@ -143,13 +143,6 @@ def outlived(keep: str, unless: Sequence[str]) -> Logic:
         return expired
     lifts = [Logic("atom", Atom("lifted", name)) for name in sorted(set(unless))]
     return Logic("all", None, (expired, Logic("not", None, (_both("any", lifts),))))
-
-
-class Question(Protocol):
-    """An atom that needs more than a look: answers from the facts, remembered in their memo."""
-
-    def of(self, facts: Facts) -> bool | None:
-        """True, False, or None for unknown."""
 
 
 class Asked:

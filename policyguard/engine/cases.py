@@ -55,12 +55,3 @@ def _run(snapshot: Snapshot, case: Case) -> CaseResult:
         cited = ", ".join(decision.clauses) or "none"
         wrong = f"expected one of the clauses {', '.join(case.cites)}, got {cited}"
     return CaseResult(case, decision, not wrong, wrong)
-
-
-def exercised(snapshot: Snapshot, results: Iterable[CaseResult]) -> dict[str, set[str]]:
-    """For each rule of a policy, the verdicts of the rows that it decided."""
-    found: dict[str, set[str]] = {rule.id: set() for rule in snapshot.context.rules}
-    for result in results:
-        for rule in result.decision.rules:
-            found[rule].add(result.decision.verdict)
-    return found

@@ -23,13 +23,12 @@ from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
 from policyguard.inspectors.decoding import Limits, UnreadableError, decompress
-from policyguard.policy.stored import stored_fields
+from policyguard.policy.stored import buffer_items, stored_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _VECTOR: Final = 16
-_BUFFER: Final = 8 * 1024 * 1024
 _NUMBERS: Final = frozenset({int, float})
 _DIGITS_OF_AN_INTEGER: Final = 400
 _NAME: Final = re.compile(r"[A-Za-z0-9_$-]{1,64}")
@@ -205,19 +204,8 @@ class Collector:
         return [(f"{path}[{place}]", item) for place, item in enumerate(items)]
 
     def _buffer(self, path: str, node: object) -> list[tuple[str, object]] | None:
-        try:
-            view = memoryview(node)  # type: ignore[arg-type]  # arrays and numpy export a buffer
-            if view.nbytes > _BUFFER or "O" in view.format:
-                return None
-            numpy = sys.modules.get("numpy")
-            if numpy and issubclass(type(node), numpy.ndarray):
-                listed: Any = numpy.ndarray.tolist(node)  # knows float16, which memoryview doesn't
-            else:
-                listed = view.tolist()
-        except (TypeError, NotImplementedError, ValueError, BufferError):
-            # Denies: an array of objects can't be looked into and counts as unreadable.
-            return None
-        return self._items(path, listed if type(listed) is list else [listed])
+        items = buffer_items(node)
+        return None if items is None else self._items(path, items)
 
     def _document(self, path: str, text: str, level: int) -> None:
         """The document that a string holds: JSON, base64 of JSON, a token, a URL, a form."""

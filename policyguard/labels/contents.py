@@ -20,14 +20,13 @@ from uuid import UUID
 
 from policyguard.labels.variants import STRONG_BITS, bits
 from policyguard.labels.vectors import SHORTEST, unpack
-from policyguard.policy.stored import stored_fields
+from policyguard.policy.stored import buffer_items, stored_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _DEPTH: Final = 64
 _NODES: Final = 200_000
-_BUFFER: Final = 8 * 1024 * 1024
 _NUMBER_TYPES: Final = frozenset({int, float})
 _MANY_DIGITS: Final = 4_000  # bits of an integer whose decimal text every Python will write
 
@@ -204,7 +203,7 @@ def _parts(value: object) -> Sequence[object] | None:
         if issubclass(type(value), kind):
             return list(iterate(value))
     if type(value) is array or _is_numpy(value):
-        return _of_buffer(value)
+        return buffer_items(value)
     if issubclass(type(value), Enum):
         return (object.__getattribute__(value, "_value_"),)
     fields = stored_fields(value)
@@ -232,19 +231,3 @@ _CONTAINERS: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] =
 def _is_numpy(value: object) -> bool:
     numpy = sys.modules.get("numpy")  # never imported for this: no numpy, no arrays
     return numpy is not None and issubclass(type(value), numpy.ndarray | numpy.generic)
-
-
-def _of_buffer(value: object) -> Sequence[object] | None:
-    try:
-        view = memoryview(value)  # type: ignore[arg-type]  # arrays and numpy export a buffer
-        if view.nbytes > _BUFFER or "O" in view.format:
-            return None
-        numpy = sys.modules.get("numpy")
-        if numpy and issubclass(type(value), numpy.ndarray):
-            listed: Any = numpy.ndarray.tolist(value)  # knows float16, which memoryview doesn't
-        else:
-            listed = view.tolist()
-    except (TypeError, NotImplementedError, ValueError, BufferError):
-        # Denies: an array that can't be read counts as opaque.
-        return None
-    return listed if type(listed) is list else (listed,)

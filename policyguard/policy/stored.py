@@ -7,14 +7,16 @@ at `stored_fields`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import MemberDescriptorType
-from typing import Final
+from typing import Any, Final
 
 # Classes with fields: dataclass, pydantic, attrs, and entities that SQLAlchemy maps.
 _MODELS: Final = ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__", "__mapper__")
 _ROWS: Final = "sqlalchemy.engine.row"
 _OWN: Final = ("__", "_sa_")
+_BUFFER: Final = 8 * 1024 * 1024
 
 
 def stored_fields(node: object) -> list[tuple[str, object]] | None:
@@ -51,6 +53,23 @@ def stored(node: object) -> Iterator[tuple[str, object]]:
         return
     if type(held) is dict:
         yield from held.items()
+
+
+def buffer_items(node: object) -> list[Any] | None:
+    """The items of an array, or of a numpy array or number; None if unreadable or too large."""
+    try:
+        view = memoryview(node)  # type: ignore[arg-type]  # arrays and numpy export a buffer
+        if view.nbytes > _BUFFER or "O" in view.format:
+            return None
+        numpy = sys.modules.get("numpy")  # never imported for this: no numpy, no arrays
+        if numpy and issubclass(type(node), numpy.ndarray):
+            listed: Any = numpy.ndarray.tolist(node)  # knows float16, which memoryview doesn't
+        else:
+            listed = view.tolist()
+    except (TypeError, NotImplementedError, ValueError, BufferError):
+        # Denies: an array that can't be read is opaque, and counts as unreadable.
+        return None
+    return listed if type(listed) is list else [listed]
 
 
 def _row(node: object) -> list[tuple[str, object]] | None:

@@ -179,6 +179,8 @@ class Collector:
             return self._buffer(path, node)
         if issubclass(type(node), Enum):
             return [(path, object.__getattribute__(node, "_value_"))]
+        if "__policyguard_sealed__" in type(node).__dict__:
+            return []  # a seal lets nothing out; its label is found by its type
         fields = stored_fields(node)
         return None if fields is None else self._members(path, fields)
 

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
+from policyguard.labels.sealed import Sealed
 from policyguard.labels.variants import STRONG_BITS, bits
 from policyguard.labels.vectors import SHORTEST, unpack
 from policyguard.policy.stored import buffer_items, stored_fields
@@ -206,6 +207,8 @@ def _parts(value: object) -> Sequence[object] | None:
         return buffer_items(value)
     if issubclass(type(value), Enum):
         return (object.__getattribute__(value, "_value_"),)
+    if type(value) is Sealed:
+        return ()  # it lets nothing out, so there is nothing to find again
     fields = stored_fields(value)
     return None if fields is None else [held for _, held in fields]
 

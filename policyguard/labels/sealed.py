@@ -17,7 +17,7 @@ from policyguard.errors import TermError
 from policyguard.policy.flow import RAW, Form, Label, close_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
@@ -128,7 +128,9 @@ class Sealed(Generic[T_co]):
     if not TYPE_CHECKING:  # a type checker shall go on to say that there is no such attribute
 
         def __getattr__(self, name: str, /) -> NoReturn:
-            raise AttributeError(f"{self!r} has no such attribute; guard.open(..., to=...) opens it")
+            raise AttributeError(
+                f"{self!r} has no such attribute; guard.open(..., to=...) opens it"
+            )
 
         __reduce__ = __reduce_ex__ = __getstate__ = __setstate__ = _refuse
         __bytes__ = __bool__ = __int__ = __float__ = __complex__ = __index__ = _refuse

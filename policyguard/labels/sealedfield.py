@@ -1,7 +1,7 @@
 """A sealed field of a pydantic model.
 
-Layer: labels. The only place of the layer that imports pydantic; loaded when a model needs it. Start
-reading at `sealed_schema`.
+Layer: labels. The only place of the layer that imports pydantic; loaded when a model needs it.
+Start reading at `sealed_schema`.
 """
 
 from __future__ import annotations

@@ -1,26 +1,35 @@
 """Labels that stand in type annotations: `Annotated[str, Category("user.contact.email")]`.
 
-Layer: labels. Start reading at `Category`, then `labels_of_annotations` and `labels_of_value`.
+Layer: labels. Start reading at `Category`, then `labels_of_annotations` and `labels_of_value`. What
+annotations say is read in `annotations`.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
-import typing
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from inspect import unwrap
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, ForwardRef, NamedTuple, cast
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args, get_origin
 
 from policyguard.errors import TermError
+from policyguard.labels.annotations import (
+    alternatives,
+    fields_of,
+    hints_of,
+    items_of,
+    marks,
+    typed_dicts,
+)
+from policyguard.labels.sealed import Sealed, annotated
 from policyguard.policy.flow import RAW, Form, Label, close_form
-from policyguard.policy.stored import stored
+from policyguard.policy.stored import stored, stored_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 _ID: Final = re.compile(r"[a-z0-9_.-]{1,128}")
 _DEPTH: Final = 16
@@ -32,10 +41,13 @@ _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = 
     (tuple, tuple.__iter__),
     (set, set.__iter__),
     (frozenset, frozenset.__iter__),
+    (deque, deque.__iter__),
 )
 
 _CONTAINERS: Final = (list, tuple, dict)
 _LEAVES: Final = (str, bytes, int, float, type(None))
+
+_PLAIN: Final = frozenset(_LEAVES)
 
 Labels = tuple[Label, ...]
 
@@ -62,6 +74,16 @@ class Category:
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "form", closed)
 
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler, /
+    ) -> CoreSchema:
+        """Nothing of its own for pydantic, but a sealed field learns its category from here."""
+        token = annotated.set((self.data, self.form) if _seals(source) else None)
+        try:
+            return handler(source)
+        finally:
+            annotated.reset(token)
+
 
 class TypedPart(NamedTuple):
     """A value and the labels of the field that holds it."""
@@ -86,36 +108,47 @@ def labels_of_annotations(fn: Callable[..., Any]) -> dict[str, Labels]:
 
     Cost: some 10 us for each parameter; call it once, when the function is decorated.
     """
-    plain = unwrap(fn)
-    name = getattr(plain, "__qualname__", "function")
-    hints = _hints(plain, getattr(plain, "__globals__", {}), name)
+    name = getattr(unwrap(fn), "__qualname__", "function")
     found: dict[str, Labels] = {}
-    for parameter, hint in hints.items():
+    for parameter, hint in annotations_of(fn).items():
         source = f"{name}()" if parameter == "return" else f"{name}({parameter})"
-        labels = _labels(hint, source)
+        labels = labels_of_hint(hint, source)
         if labels:
             found[parameter] = labels
     return found
 
 
+def annotations_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """The evaluated annotations of a function, also of one that a decorator wraps.
+
+    Raises:
+        TermError: an annotation that names a category can't be evaluated.
+    """
+    plain = unwrap(fn)
+    scope = getattr(plain, "__globals__", {})
+    return hints_of(plain, scope, getattr(plain, "__qualname__", "function"))
+
+
 def labels_of_value(value: object, hint: object = None) -> tuple[TypedPart, ...]:
-    """The parts of a value whose fields are annotated, however deep.
+    """The parts of a value that are sealed or whose fields are annotated, however deep.
 
     Args:
-        value: dataclass, pydantic, SQLAlchemy or other objects of annotated classes; containers of
-            them.
+        value: a seal; dataclass, pydantic, attrs, SQLAlchemy or other objects of annotated classes;
+            containers of them.
         hint: the annotation under which the value stands, where there is one: a dict carries
             labels only by its TypedDict.
 
     Returns:
         Path of names, value and labels of each labelled part. Fields are read without running
-        properties.
+        properties; a seal stays shut.
 
     Raises:
         TermError: an annotation that names a category can't be evaluated.
 
     Cost: the fields of a class are looked up once for each class; then about 1 us a field.
     """
+    if hint is None and type(value) in _PLAIN:
+        return ()
     return tuple(_parts(value, hint))
 
 
@@ -126,7 +159,10 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
     while stack and left:
         left -= 1
         path, node, annotation, depth = stack.pop()
-        labels = _labels(annotation, path)
+        labels = labels_of_hint(annotation, path)
+        if type(node) is Sealed:
+            yield TypedPart(path, node, _of_seal(node, path, labels))
+            continue
         if labels:
             yield TypedPart(path, node, labels)
         if depth >= _DEPTH or issubclass(type(node), _LEAVES):
@@ -137,133 +173,68 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
         stack.extend((*child, depth + 1) for child in _children(path, node, annotation))
 
 
+def _of_seal(sealed: Sealed[object], path: str, typed: Labels) -> Labels:
+    """The label of a seal, and what its annotation says beside that."""
+    label = sealed.label
+    others = [one for one in typed if (one.data, one.form) != (label.data, label.form)]
+    return (label if label.source else replace(label, source=path), *others)
+
+
 def _children(path: str, node: object, hint: object) -> list[tuple[str, object, object]]:
     """Path, value and annotation of what a node holds."""
-    inner = _inner(hint)
-    if issubclass(type(node), dict):
-        fields = _fields(hint_class(hint)) if typing.is_typeddict(hint_class(hint)) else {}
-        return [
-            (_below(path, key), held, fields.get(cast("str", key), inner[-1] if inner else None))
-            for key, held in dict.items(cast("dict[object, object]", node))
-        ]
-    for kind, iterate in _SEQUENCES:
-        if issubclass(type(node), kind):
-            item = inner[0] if inner else None
+    kind = type(node)
+    if issubclass(kind, dict):
+        return _of_dict(path, cast("dict[object, object]", node), hint)
+    names = kind.__dict__.get("_fields") if issubclass(kind, tuple) else None
+    if type(names) is tuple:
+        fields = fields_of(kind)
+        items = zip(names, tuple.__iter__(cast("tuple[object]", node)), strict=False)
+        return [(f"{kind.__name__}.{name}", held, fields.get(name)) for name, held in items]
+    for sequence, iterate in _SEQUENCES:
+        if issubclass(kind, sequence):
+            item = items_of(hint) if hint is not None else None
             return [(path, held, item) for held in iterate(node)]
-    fields = _fields(type(node))
-    if not fields:
-        return []
+    fields = fields_of(kind)
+    held_by = stored_fields(node)
+    if held_by is None:
+        held_by = [(name, held) for name, held in stored(node) if name in fields] if fields else []
+    return [(f"{kind.__name__}.{name}", held, fields.get(name)) for name, held in held_by]
+
+
+def _of_dict(
+    path: str, node: dict[object, object], hint: object
+) -> list[tuple[str, object, object]]:
+    fields: dict[str, Any] = {}
+    rest = None
+    if hint is not None:
+        rest = items_of(hint)
+        for kind in typed_dicts(hint):
+            for name, said in fields_of(kind).items():
+                fields[name] = (fields[name], said) if name in fields else said
     return [
-        (f"{type(node).__name__}.{name}", held, fields[name])
-        for name, held in stored(node)
-        if name in fields
+        (_below(path, key), held, fields.get(key, rest) if isinstance(key, str) else rest)
+        for key, held in dict.items(node)
     ]
 
 
-_known: WeakKeyDictionary[type, Mapping[str, Any]] = WeakKeyDictionary()
-_lock = Lock()
-
-
-def _fields(kind: type | None) -> Mapping[str, Any]:
-    """The annotations of a class's fields, looked up once for each class."""
-    if kind is None or kind.__module__ == "builtins":
-        return {}
-    known = _known.get(kind)
-    if known is None:
-        known = {}
-        for base in reversed(kind.__mro__):
-            module = sys.modules.get(base.__module__)
-            if base.__module__ not in ("builtins", "pydantic.main", "typing"):
-                scope = {**vars(typing), **(vars(module) if module else {}), **vars(base)}
-                known |= _hints(base, scope, base.__name__)
-        with _lock:
-            _known[kind] = known
-    return known
-
-
-def _hints(holder: object, scope: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Evaluated annotations, one by one: one that can't be evaluated must not hide the others."""
-    try:
-        return dict(typing.get_type_hints(holder, include_extras=True))
-    except Exception:  # noqa: BLE001 -- annotations are code; evaluating one may raise anything
-        # Denies nothing yet: each annotation is tried alone, and a lost category is an error.
-        annotations = _raw_annotations(holder)
-    hints: dict[str, Any] = {}
-    for field, annotation in annotations.items():
-        text = annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
-        if not isinstance(text, str):
-            hints[field] = annotation
-            continue
-        try:
-            hints[field] = eval(text, dict(scope))  # noqa: S307 -- the application's own annotation, as typing evaluates it
-        except Exception:  # noqa: BLE001 -- as above
-            # Denies: a category that can't be read would be data without a label.
-            if "Category" in text or ("Annotated" in text and _knows_categories(scope)):
-                raise TermError(
-                    f"the annotation of `{field}` in `{name}` can't be evaluated",
-                    "it may carry a category",
-                    "import what it names outside of `if TYPE_CHECKING:`",
-                ) from None
-    return hints
-
-
-def _raw_annotations(holder: object) -> dict[str, Any]:
-    """Annotations as written; from Python 3.14 on, with a mark for each name that is missing."""
-    if sys.version_info < (3, 14):
-        return dict(getattr(holder, "__annotations__", {}))
-    library = importlib.import_module("annotationlib")
-    found: dict[str, Any] = library.get_annotations(holder, format=library.Format.FORWARDREF)
-    return found
-
-
-def _knows_categories(scope: Mapping[str, Any]) -> bool:
-    """Whether a module names categories: elsewhere `Annotated` says nothing about data."""
-    return any(value is Category or type(value) is Category for value in scope.values())
-
-
-def _labels(hint: object, source: str) -> Labels:
+def labels_of_hint(hint: object, source: str) -> Labels:
     """The categories of an annotation, also inside unions and containers."""
-    if hint is None or (isinstance(hint, type | str) and not typing.get_args(hint)):
+    if hint is None or (isinstance(hint, type | str) and not get_args(hint)):
         return ()
-    found: dict[Label, None] = {}
-    stack: list[tuple[object, int]] = [(hint, 0)]
-    while stack:
-        node, depth = stack.pop()
-        if isinstance(node, Category):
-            found[Label(node.data, node.form or RAW, source, "typed")] = None
-        elif depth < _DEPTH:
-            metadata = getattr(node, "__metadata__", ())
-            stack.extend((part, depth + 1) for part in (*typing.get_args(node), *metadata))
-            alias = getattr(node, "__value__", None)  # `type Email = Annotated[...]`
-            stack.extend([(alias, depth + 1)] if alias is not None else [])
-    return tuple(found)
+    found = (Label(one.data, one.form or RAW, source, "typed") for one in marks(hint, Category))
+    return tuple(dict.fromkeys(found))
 
 
-def hint_class(hint: object) -> type | None:
-    """The class that an annotation stands for, through Annotated, Optional and Required."""
-    for _ in range(_DEPTH):
-        if isinstance(hint, type) and not typing.get_args(hint):
-            return hint
-        candidates = [part for part in typing.get_args(hint) if part is not type(None)]
-        if not candidates:
-            return None
-        hint = candidates[0]
-    return None
-
-
-def _inner(hint: object) -> tuple[object, ...]:
-    """The annotations of a container's items, through Annotated and Optional."""
-    for _ in range(_DEPTH):
-        origin = typing.get_origin(hint)
-        arguments = tuple(part for part in typing.get_args(hint) if part is not type(None))
-        if origin is None or not arguments:
-            return ()
-        if isinstance(origin, type) and issubclass(origin, list | tuple | set | frozenset | dict):
-            return arguments
-        if hasattr(origin, "__abstractmethods__"):  # Sequence, Mapping and their like
-            return arguments
-        hint = arguments[0]
-    return ()
+def _seals(hint: object) -> bool:
+    """Whether a value of this annotation is a seal, or a container of seals."""
+    stack, left = [hint], _DEPTH
+    while stack and left:
+        left -= 1
+        for node in alternatives(stack.pop()):
+            if node is Sealed or (get_origin(node) is Sealed):
+                return True
+            stack.extend(items_of(node) or ())
+    return False
 
 
 def _below(path: str, key: object) -> str:

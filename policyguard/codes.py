@@ -235,6 +235,33 @@ _RUNNING: Final = {
         " that ask for it stay in doubt, and doubt blocks.",
         "Give it as the message says: consent, for example, maps purposes to true or false.",
     ),
+    "PG205": Code(
+        "The subject store doesn't answer",
+        "What is known about a person could not be looked up in time or can't be used, so it counts"
+        " as unknown, and flows that depend on it are blocked.",
+        "Look at the store: is it up, quick, and does it give a mapping of facts?",
+    ),
+    "PG206": Code(
+        "A waiver has expired",
+        "The exception it made has ended; the flows it let pass are denied again.",
+        "Mend the flow, or have the exception reviewed again and move its `expires`.",
+    ),
+    "PG207": Code(
+        "The shadow policy answers differently",
+        "A flow that happens here would get another verdict under the policy that is only compared.",
+        "Decide which of the two is meant before the shadow policy comes into force.",
+    ),
+    "PG208": Code(
+        "A transform's claim has expired",
+        "Nobody vouches any more that the function's result has the form it claims, so the result"
+        " counts as what went in.",
+        "Have the function reviewed again and move its `expires`.",
+    ),
+    "PG209": Code(
+        "Redaction failed",
+        "What may not leave could not be taken out, so nothing left.",
+        "Send less, or have the message's flow mended; please report an error of the redaction.",
+    ),
 }
 
 _LINT: Final = {
@@ -376,6 +403,13 @@ _LATER: Final = {
         "A reporter failed",
         "A decision could not be reported; the decision itself stands.",
         "Look at the reporter that the message names.",
+    ),
+    "PG603": Code(
+        "A changed file can't be used",
+        "The policy, the data map or the configuration has changed to something with errors. What"
+        " was in force before stays in force.",
+        "Correct what the message lists; the file is read again as soon as it changes. A program"
+        " that starts now would refuse to.",
     ),
 }
 

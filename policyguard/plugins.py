@@ -9,7 +9,7 @@ import difflib
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from policyguard.enforce.guard import Plugin
+from policyguard.enforce.integrations import Plugin
 from policyguard.errors import PluginError
 
 GROUP: Final = "policyguard.plugins"

@@ -166,7 +166,7 @@ def test_a_saturated_registry(attempt: Attempt) -> None:
 
 
 def _broken_planner(made: Guard, error: type[Exception]) -> None:
-    planner = planner_of(made)
+    planner = planner_of(made.in_force)
     assert isinstance(planner, Planner)
 
     def fail(text: str, dialect: str) -> None:
@@ -191,7 +191,7 @@ def test_an_inspector_that_breaks(error: type[Exception], text: str) -> None:
 def test_an_inspector_that_recovers() -> None:
     """A failure isn't remembered: with room again, the same text is understood."""
     made = guard()
-    planner = planner_of(made)
+    planner = planner_of(made.in_force)
     assert planner is not None
     whole = planner.plan
     _broken_planner(made, MemoryError)

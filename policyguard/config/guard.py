@@ -14,7 +14,7 @@ from typing import Final
 from policyguard.config.loaded import Loaded, load_config
 from policyguard.config.settings import ModeName
 from policyguard.enforce import guard as enforce
-from policyguard.enforce.guard import Plugin
+from policyguard.enforce.integrations import Plugin
 from policyguard.enforce.modes import STRICTNESS, Modes, from_environment
 from policyguard.enforce.ports import Reporter
 from policyguard.engine.compile import compile_policy
@@ -105,7 +105,7 @@ class Guard(enforce.Guard):
         try:
             for plugin in plugins:
                 found = find_plugin(plugin) if isinstance(plugin, str) else plugin
-                if found.name not in self._installed:
+                if found.name not in self._integrations:
                     self.add(found)
                     done.append(found.name)
         except BaseException:

@@ -10,13 +10,16 @@ import random
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from policyguard.labels.recent import Remembers
 from policyguard.policy.flow import NO_FACTS, Facts
 from policyguard.policy.terms import SELF
 
-_CURRENT: Final[ContextVar[Scope | None]] = ContextVar("policyguard_scope", default=None)
+if TYPE_CHECKING:
+    from policyguard.enforce.subjects import Person
+
+CURRENT: Final[ContextVar[Scope | None]] = ContextVar("policyguard_scope", default=None)
 
 
 class Scope:
@@ -25,24 +28,28 @@ class Scope:
     Attributes:
         purpose: the innermost purpose; None if no one said any.
         path: all purposes from the outermost on.
-        change_denied: the policy lists purpose changes, and the last one isn't among them.
         subject: the person whose data are handled; compared, never shown.
-        facts: what is known about that person.
+        facts: what the code said about that person.
+        persons: what the subject store knows: of one person, or of everybody in a batch.
         reader: the recipient that reads from databases here.
         registry: labelled values seen here: a request's own, or those of all jobs; None: as yet.
         route: the route or job, for modes and reports.
         id: random, one for each outermost scope: a percentage takes a request whole or not at all.
         parent: the scope to go back to.
         owner: the object that entered it.
+        inner: what was worked out for this scope, by who asked: scopes of decorated functions, and
+            sinks whose flows are allowed here.
     """
 
     __slots__ = (
-        "change_denied",
+        "_known",
         "facts",
         "id",
+        "inner",
         "owner",
         "parent",
         "path",
+        "persons",
         "purpose",
         "reader",
         "registry",
@@ -52,12 +59,14 @@ class Scope:
 
     def __init__(self, parent: Scope | None, owner: object) -> None:
         self.parent, self.owner = parent, owner
+        self.inner: dict[object, Any] = {}
+        self._known: tuple[tuple[Facts, ...], tuple[Facts, ...]] | None = None
         if parent is None:
             self.purpose: str | None = None
             self.path: tuple[str, ...] = ()
-            self.change_denied = False
             self.subject: object = None
             self.facts: Facts = NO_FACTS
+            self.persons: tuple[Person, ...] = ()
             self.reader = SELF
             # Whoever enters the outermost scope says where values are remembered.
             self.registry: Remembers | None = None
@@ -65,8 +74,8 @@ class Scope:
             self.id = random.getrandbits(32)
         else:
             self.purpose, self.path = parent.purpose, parent.path
-            self.change_denied = parent.change_denied
             self.subject, self.facts = parent.subject, parent.facts
+            self.persons = parent.persons
             self.reader, self.registry = parent.reader, parent.registry
             self.route, self.id = parent.route, parent.id
 
@@ -74,15 +83,40 @@ class Scope:
         """The purposes only: subject and facts are personal data."""
         return f"Scope(path={list(self.path)}, route={self.route!r})"
 
+    def known(self) -> tuple[Facts, ...]:
+        """What is known now: for one person one element, for a batch one for each different case.
+
+        Cost: nothing but a look without a subject store; a merge when the store's answer is new.
+        """
+        if not self.persons:
+            return (self.facts,)
+        stored = tuple(person.facts() for person in self.persons)
+        known = self._known
+        if known is None or known[0] != stored:
+            merged = (self.facts.above(facts) for facts in stored)
+            # Set whole: another thread sees the old answer or the new one.
+            known = self._known = (stored, tuple({one.key: one for one in merged}.values()))
+        return known[1]
+
+    def forget(self) -> None:
+        """Drop what was worked out, so that nothing points in circles; it is made again if asked.
+
+        A scope that is still in use elsewhere, such as in a thread, works on.
+        """
+        inner, self.inner = self.inner, {}
+        for made in inner.values():
+            if type(made) is Scope:
+                made.forget()
+
 
 def current_scope() -> Scope | None:
     """The innermost scope of the running code, None outside any."""
-    return _CURRENT.get()
+    return CURRENT.get()
 
 
 def restore(scope: Scope | None) -> None:
     """Make a scope, or none, the current one."""
-    _CURRENT.set(scope)
+    CURRENT.set(scope)
 
 
 class Entered:
@@ -99,11 +133,15 @@ class Entered:
 
     def enter(self) -> Scope | None:
         """Enter a new scope; returns the one before, for `restore`."""
-        before = _CURRENT.get()
-        scope = Scope(before, self)
-        self._make(scope)
-        _CURRENT.set(scope)
+        before = CURRENT.get()
+        CURRENT.set(self.below(before))
         return before
+
+    def below(self, parent: Scope | None) -> Scope:
+        """The new scope, not entered."""
+        scope = Scope(parent, self)
+        self._make(scope)
+        return scope
 
     def __enter__(self) -> None:
         """Enter the scope."""
@@ -116,11 +154,12 @@ class Entered:
         trace: TracebackType | None,
     ) -> None:
         """Go back to what was before this block, whatever was left open inside it."""
-        scope = _CURRENT.get()
+        scope = CURRENT.get()
         while scope is not None and scope.owner is not self:
             scope = scope.parent
         if scope is not None:
-            _CURRENT.set(scope.parent)
+            CURRENT.set(scope.parent)
+            scope.forget()
 
     async def __aenter__(self) -> None:
         """Enter the scope."""
@@ -146,16 +185,16 @@ class ScopedGenerator(Generator[Any, Any, Any]):
         self._scope: Scope | None = None
 
     def _step(self, move: Callable[..., Any], *args: Any) -> Any:
-        before = _CURRENT.get()
+        before = CURRENT.get()
         if self._scope is None:
             self._entered.enter()
         else:
-            _CURRENT.set(self._scope)
+            CURRENT.set(self._scope)
         try:
             return move(*args)
         finally:
-            self._scope = _CURRENT.get()
-            _CURRENT.set(before)
+            self._scope = CURRENT.get()
+            CURRENT.set(before)
 
     def send(self, value: Any) -> Any:
         """As of the generator, in its scope."""
@@ -184,13 +223,13 @@ class ScopedSteps:
 
     async def __call__(self, step: Awaitable[Any]) -> Any:
         """Await one step; what was before is back when it ends, also on cancellation."""
-        before = _CURRENT.get()
+        before = CURRENT.get()
         if self._scope is None:
             self._entered.enter()
         else:
-            _CURRENT.set(self._scope)
+            CURRENT.set(self._scope)
         try:
             return await step
         finally:
-            self._scope = _CURRENT.get()
-            _CURRENT.set(before)
+            self._scope = CURRENT.get()
+            CURRENT.set(before)

@@ -1,62 +1,53 @@
 """The guard: makes the policy's answer bind.
 
-Layer: enforce. The names that code uses; judging stands in `judge`, decorators in `decorators`,
-statements in `sql`, requests in `egress`. Start reading at `Guard`.
+Layer: enforce. The names that code uses. Judging stands in `judge`, ways into a scope in
+`entering`, decorators in `decorators`, `sinks` and `transforms`, statements in `sql`, requests in
+`egress`. Start reading at `Guard`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
+from contextlib import contextmanager
+from datetime import date
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from policyguard.enforce.context import Entered, Scope, current_scope, restore
-from policyguard.enforce.decorators import PurposeEntry, SinkDecorator, SourceDecorator
+from policyguard.enforce import claims
+from policyguard.enforce.decorators import SourceDecorator
 from policyguard.enforce.egress import check_request
-from policyguard.enforce.judge import Judge
+from policyguard.enforce.entering import Entering
+from policyguard.enforce.inforce import InForce
+from policyguard.enforce.integrations import Integrations, Plugin
 from policyguard.enforce.modes import Modes
-from policyguard.enforce.named import Named
 from policyguard.enforce.ports import At, Reporter
+from policyguard.enforce.redaction import redacted_value
 from policyguard.enforce.routes import Routes
+from policyguard.enforce.sinks import SinkDecorator
+from policyguard.enforce.site import call_site
+from policyguard.enforce.transforms import TransformDecorator, last_day
+from policyguard.enforce.violation import Judged, PolicyViolation, build
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
-from policyguard.errors import PluginError
+from policyguard.errors import TermError
 from policyguard.inspectors.http import OutgoingRequest
+from policyguard.labels.sealed import Sealed, opened
 from policyguard.policy.datamap import DataMap
-from policyguard.policy.flow import RAW, Facts, Flow, Label, close_form
+from policyguard.policy.flow import RAW, Flow, Label, close_form
 
 if TYPE_CHECKING:
     from policyguard.enforce.sql import SqlCheck
 
-_LOGGER: Final = logging.getLogger("policyguard")
-_TOLD: Final = 100
+__all__ = ["Guard", "Plugin"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+_WORST: Final = {"allow": 0, "conditional": 1, "deny": 2}
 
 
-@runtime_checkable
-class Plugin(Protocol):
-    """An integration with a library.
-
-    Attributes:
-        name: what configuration calls it.
-        api: the version of this protocol it was written for.
-    """
-
-    name: str
-    api: int
-
-    def install(self, guard: Guard) -> Callable[[], None]:
-        """Hook the library; returns what undoes it exactly."""
-
-
-class Guard(Judge):
-    """Holds running code to one policy. Safe for threads and tasks; usually one per process.
-
-    Attributes:
-        routes: purposes by route.
-    """
+class Guard(Entering):
+    """Holds running code to one policy. Safe for threads and tasks; usually one per process."""
 
     def __init__(
         self,
@@ -77,20 +68,27 @@ class Guard(Judge):
             job_purpose=job_purpose,
             transforms=transforms,
         )
-        self.routes = routes or Routes(())
-        self._named = Named(snapshot)
-        self._installed: dict[str, Callable[[], None]] = {}
-        self._told: set[str] = set()
+        if routes is not None:
+            self.in_force = self.in_force.but(routes=routes)
+        self._integrations = Integrations()
+        claims.known(self)
+
+    @property
+    def routes(self) -> Routes:
+        """Purposes by route."""
+        return self.in_force.routes
+
+    def swap(self, now: InForce) -> None:
+        """Put another policy with its surroundings in force, whole.
+
+        Whoever judges at the moment ends on the policy it began with. Labels that are remembered
+        stay; counts go on.
+        """
+        self.tally.also(frozenset(now.snapshot.context.recipients))
+        self.in_force = now
+        now.waivers.tell()
 
     # What code says.
-
-    def purpose(self, purpose: str) -> PurposeEntry:
-        """Say why code runs: a decorator, a `with` or an `async with` block.
-
-        Raises:
-            TermError: the policy doesn't know the purpose; names the nearest.
-        """
-        return PurposeEntry(self, self._named.purpose(purpose))
 
     def source(self, data: str, *, form: str | Iterable[str] = RAW) -> SourceDecorator:
         """Decorate a function whose result is this data.
@@ -98,7 +96,7 @@ class Guard(Judge):
         Raises:
             TermError: the policy doesn't know the data category or form.
         """
-        return SourceDecorator(self, self._named.label(data, form))
+        return SourceDecorator(self, self.in_force.named.label(data, form))
 
     def sink(self, recipient: str, *, data: str | Sequence[str] = ()) -> SinkDecorator:
         """Decorate a function whose arguments leave to a recipient.
@@ -110,77 +108,50 @@ class Guard(Judge):
         Raises:
             TermError: the policy doesn't know the recipient or a data category.
         """
-        return SinkDecorator(self, self._named.recipient(recipient), self._named.labels(data))
+        named = self.in_force.named
+        return SinkDecorator(self, named.recipient(recipient), named.labels(data))
 
-    def context(
-        self,
-        *,
-        subject: object = None,
-        facts: Mapping[str, Any] | None = None,
-        purpose: str | None = None,
-        reader: str | None = None,
-        route: str = "",
-    ) -> AbstractContextManager[None]:
-        """Say for whom code runs and what is known; a `with` or an `async with` block.
+    def transform(self, *form: str, reviewed_by: str, expires: date | str) -> TransformDecorator:
+        """Decorate a function whose result has a form that somebody reviewed.
 
         Args:
-            subject: the person; a context with another subject starts without facts.
-            facts: consent, opt_out, restricted, age, region, legal_request, facts.
-            purpose: why, as `purpose`.
-            reader: the recipient that reads from databases here, by default `self`.
-            route: of the request or job, for modes and reports.
+            form: names of forms, such as `aggregated`.
+            reviewed_by: who looked at the function and vouches for the claim.
+            expires: the claim's last day, in UTC. After it the result counts as what went in.
 
         Raises:
-            TermError: the policy doesn't know the purpose or reader.
+            TermError: a form doesn't exist, nobody vouches, or `expires` is no day.
         """
-        if purpose is not None:
-            self._named.purpose(purpose)
-        if reader is not None:
-            self._named.recipient(reader)
+        closed, until = self.in_force.named.form(form), last_day(expires)
+        if not closed or not str(reviewed_by or "").strip():
+            what = "a transform names a form, and who reviewed that it gives it"
+            raise TermError(what, hint="reviewed_by=..., expires=...")
+        self.transforms |= closed
+        return TransformDecorator(self, closed, reviewed_by, until)
 
-        if facts:
-            self._mistaken(facts)
+    def label(self, data: str, form: str | Iterable[str] = RAW) -> Label:
+        """A label for `remember`.
 
-        def make(scope: Scope) -> None:
-            if scope.registry is None:
-                scope.registry = self.recent.opened()
-            if subject is not None and subject != scope.subject:
-                scope.facts = Facts(facts)
-                scope.subject = subject
-            elif facts:
-                scope.facts = scope.facts.merged(facts)
-            scope.reader = reader or scope.reader
-            scope.route = route or scope.route
-            if purpose is not None:
-                self.enter(scope, purpose)
+        Raises:
+            TermError: the policy doesn't know the data category or form.
+        """
+        return self.in_force.named.label(data, form)
 
-        return Entered(make)
+    def seal(self, value: T, data: str, form: str | Iterable[str] = RAW) -> Sealed[T]:
+        """Seal a value: text of it shows only its category, and only `open` gives it back.
 
-    def _mistaken(self, facts: Mapping[str, Any]) -> None:
-        """Say once which facts count as unknown because of how they are given."""
-        for what in Facts.unusable(facts):
-            if what not in self._told and len(self._told) < _TOLD:
-                self._told.add(what)
-                _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
+        Raises:
+            TermError: the policy doesn't know the data category or form.
+        """
+        self.in_force.named.label(data, form)
+        return Sealed(value, data, form, at=call_site())
 
-    def route_purpose(self, method: str, path: str) -> str | None:
-        """The purpose that the configuration gives a route, None if it names none."""
-        return self.routes.purpose(method, path)
+    def bind(self, function: Callable[P, R]) -> claims.Bound[P, R]:
+        """The function, run in the scope that is current now: for threads and executors.
 
-    def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, run in the scope that is current now: for threads and executors."""
-        scope = current_scope()
-
-        @wraps(function)
-        def bound(*args: Any, **kwargs: Any) -> Any:
-            before = current_scope()
-            restore(scope)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                restore(before)
-
-        return bound
+        In another process it runs for the same purpose, and nothing about a person goes along.
+        """
+        return claims.bind(self, function)
 
     # What code asks.
 
@@ -201,17 +172,23 @@ class Guard(Judge):
             form: form names; none = raw. An unknown form is denied as an unknown term.
             purpose: by default the scope's.
             facts: on top of the scope's.
+
+        Returns:
+            In a batch the worst decision of all its persons.
         """
-        scope = current_scope()
-        known = scope.facts if scope else Facts()
-        purpose = purpose or self.current_purpose()
-        merged = known.merged(facts) if facts else known
+        now, asked = self.in_force, self.asked(to, purpose)
         try:
             closed = close_form(form)
         except (ValueError, TypeError):
             # Denies: a form that nobody knows may be anything.
-            return self.snapshot.deny(Flow(data, RAW, purpose, to), "unknown_term")
-        return self.snapshot.decide(data, closed, purpose, to, merged)
+            return now.snapshot.deny(Flow(data, RAW, asked.purpose, to), "unknown_term")
+        found = [
+            now.snapshot.decide(
+                data, closed, asked.purpose, to, one.merged(facts) if facts else one
+            )
+            for one in asked.known
+        ]
+        return max(found, key=lambda decision: _WORST[decision.verdict])
 
     def check(
         self, value: object, *, to: str, purpose: str | None = None, data: str | Sequence[str] = ()
@@ -231,18 +208,69 @@ class Guard(Judge):
             PolicyViolation: the flow is denied or conditional, and the mode is block.
             TermError: the policy doesn't know a data category that is named.
         """
-        found = self.labels_in(value, [(label, "") for label in self._named.labels(data)])
+        now = self.in_force
+        found = self.labels_in(value, [(label, "") for label in now.named.labels(data)])
         if not any(label.data for label, _, _ in found):
             found.append((Label(""), "", "strong"))
-        return self.judge(found, to, at="call", purpose=purpose)
+        return self.judge(found, to, at="call", purpose=purpose, now=now)
 
-    def label(self, data: str, form: str | Iterable[str] = RAW) -> Label:
-        """A label for `remember`.
+    def redact(self, value: T, *, to: str, purpose: str | None = None) -> T:
+        """A copy of a value without what may not go to a recipient.
+
+        Args:
+            value: containers, dataclasses, models, arrays, text; left as it is.
+            to: a recipient's id.
+            purpose: by default the scope's.
+
+        Returns:
+            A copy in which the placeholder `[redacted]` stands in place of every denied part.
 
         Raises:
-            TermError: the policy doesn't know the data category or form.
+            PolicyViolation: some part can't be looked into, or can't be taken out.
         """
-        return self._named.label(data, form)
+        now, asked = self.in_force, self.asked(to, purpose)
+
+        def denied(label: Label) -> bool:
+            return not self.worst(now, label, asked)[0].allowed
+
+        made = redacted_value(value, self.registry, denied)
+        if made.complete:
+            return made.value  # type: ignore[return-value]  # a copy has the shape of what it copies
+        flow = Flow("", RAW, asked.purpose, to)
+        doubt = Label("", source="a value that can't be redacted", evidence="suspected")
+        judged = Judged(now.snapshot.deny(flow, "cannot_tell"), doubt)
+        self.settle([judged], at="call", now=now)
+        raise self._violation(now, judged)
+
+    def open(self, sealed: Sealed[T], *, to: str, purpose: str | None = None) -> T:
+        """The value of a seal, for a recipient that may have it.
+
+        Whatever the mode is, a seal opens only for what the policy allows.
+
+        Args:
+            sealed: from `seal`, or a field of a model.
+            to: a recipient's id; `self` for the company's own code.
+            purpose: by default the scope's.
+
+        Raises:
+            PolicyViolation: the flow is denied or conditional.
+            TypeError: the value isn't sealed.
+        """
+        if type(sealed) is not Sealed:
+            raise TypeError("only a sealed value can be opened")
+        now, label = self.in_force, sealed.label
+        decision, facts = self.worst(now, label, self.asked(to, purpose))
+        judged = Judged(decision, label, facts=facts)
+        self.settle([judged], at="call", now=now)
+        if not decision.allowed:
+            raise self._violation(now, judged)
+        self.remember(value := opened(sealed), label)
+        return value
+
+    def _violation(self, now: InForce, judged: Judged) -> PolicyViolation:
+        """The violation of a denied flow that even a lenient mode doesn't let pass."""
+        site = call_site()
+        return build(now.snapshot, judged, at="call", sent_at=site, transforms=self.transforms)
 
     # What integrations ask.
 
@@ -253,10 +281,14 @@ class Guard(Judge):
         with self._timed("sql"):
             return check_sql(self, text, dialect, parameters)
 
-    def egress(self, request: OutgoingRequest) -> None:
-        """Search an outgoing request and judge what is found; see `policyguard.enforce.egress`."""
+    def egress(self, request: OutgoingRequest) -> OutgoingRequest:
+        """Search an outgoing request and judge what is found; see `policyguard.enforce.egress`.
+
+        Returns:
+            The request as it may be sent: the same, or a redacted one.
+        """
         with self._timed("http"):
-            check_request(self, request)
+            return check_request(self, request)
 
     @contextmanager
     def _timed(self, at: At) -> Iterator[None]:
@@ -279,18 +311,7 @@ class Guard(Judge):
         Raises:
             PluginError: it can't be installed; nothing of it stays.
         """
-        if plugin.name not in self._installed:
-            if plugin.api != 1:
-                what = f"plugin `{plugin.name}` speaks version {plugin.api} of the interface"
-                raise PluginError(what, "this policyguard speaks version 1")
-            try:
-                self._installed[plugin.name] = plugin.install(self)
-            except PluginError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a plugin's code and its library are foreign
-                # Denies: the start. The error's text is foreign, so only its kind is told.
-                what = f"plugin `{plugin.name}` can't be installed"
-                raise PluginError(what, f"it failed with {type(error).__name__}") from None
+        self._integrations.add(plugin, self)
 
     def uninstall(self, *names: str) -> None:
         """Undo integrations, all of them if none is named; in reverse order.
@@ -298,14 +319,4 @@ class Guard(Judge):
         Raises:
             PluginError: some couldn't be undone; all others are.
         """
-        failed = []
-        for name in reversed(names or tuple(self._installed)):
-            undo = self._installed.pop(name, None)
-            try:
-                if undo is not None:
-                    undo()
-            except Exception:  # noqa: BLE001 - a plugin's code is foreign
-                # Denies nothing: the hook may still stand, which is the strict side.
-                failed.append(name)
-        if failed:
-            raise PluginError(f"plugin `{failed[0]}` can't be undone")
+        self._integrations.remove(*names)

@@ -5,47 +5,70 @@ Layer: enforce. What decorators, statements and requests share. Start reading at
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from policyguard.enforce.context import Scope, current_scope
+from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.logreport import LogReporter
 from policyguard.enforce.modes import Modes
-from policyguard.enforce.ports import At, Effect, Mode, Record, Reporter, Strength
+from policyguard.enforce.ports import At, Reporter, Strength
 from policyguard.enforce.seen import labels_seen
-from policyguard.enforce.site import call_site
+from policyguard.enforce.settle import Redact, settle
+from policyguard.enforce.shadow import Shadow
 from policyguard.enforce.tally import Tally
-from policyguard.enforce.violation import Judged, PolicyViolation, build, fingerprint
+from policyguard.enforce.violation import Judged
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.labels.recent import Job, Recent, Remembers
 from policyguard.labels.typed import labels_of_value
 from policyguard.policy.datamap import DataMap
-from policyguard.policy.flow import Facts, Flow, Label
-from policyguard.policy.hosts import HostTable, parse_host_pattern
+from policyguard.policy.flow import NO_FACTS, Facts, Flow, Label
+from policyguard.policy.hosts import HostTable
+
+if TYPE_CHECKING:
+    from policyguard.enforce.subjects import Subjects
 
 _INSIDE: Final = frozenset({"first_party", "first_party_human", "store"})
-_LOGGER: Final = logging.getLogger("policyguard")
+_UNKNOWN: Final[tuple[Facts, ...]] = (NO_FACTS,)
+OnBlock = Literal["raise", "respond"]
+Watcher = Callable[[Judged, At], None]
+
+
+class Asked(NamedTuple):
+    """What is asked about a label, besides the label.
+
+    Attributes:
+        recipient: id.
+        purpose: dotted; None if no one said any.
+        known: facts; several for a batch whose persons differ.
+        path: all purposes that led here.
+        last: the innermost of them.
+    """
+
+    recipient: str
+    purpose: str | None
+    known: tuple[Facts, ...]
+    path: tuple[str, ...]
+    last: str | None
 
 
 class Judge:
     """One policy, what is done about denied flows, and who is told. Safe for threads and tasks.
 
     Attributes:
-        snapshot: the compiled policy.
-        data_map: what tables, columns and fields hold; None if there is none.
-        modes: what is done about denied flows.
+        in_force: the policy and everything derived from it; exchanged as a whole.
         reporters: told of every denied flow.
         tally: counts of all decisions.
-        hosts: which hosts belong to which recipient.
         job_purpose: the purpose where code and route say none (`POLICYGUARD_PURPOSE`).
         transforms: forms that reviewed transforms of this program give.
+        subjects: what is known about persons; None without a subject store.
+        on_block: whether integrations raise or answer a blocked request themselves.
         exempt: whether a request is telemetry's own; set together with telemetry.
         took: told how long statements and requests took to check; set together with telemetry.
-        planner: plans of statements, made when the first one is checked.
         recent: labelled values beyond one request.
+        told: what was said once and isn't said again.
     """
 
     def __init__(
@@ -58,22 +81,62 @@ class Judge:
         job_purpose: str | None = None,
         transforms: Iterable[str] = (),
     ) -> None:
-        self.snapshot = snapshot
-        self.data_map = data_map
-        self.modes = modes or Modes()
+        self.in_force = InForce(
+            snapshot, data_map=data_map, modes=modes or Modes(), hosts=hosts_of(snapshot)
+        )
         self.reporters: tuple[Reporter, ...] = (LogReporter(), *reporters)
         self.job_purpose = job_purpose
         self.transforms = frozenset(transforms)
-        recipients = snapshot.context.recipients
-        self.tally = Tally(frozenset(recipients))
-        self.hosts = HostTable(
-            (name, [parse_host_pattern(host) for host in who.hosts])
-            for name, who in recipients.items()
-        )
+        self.tally = Tally(frozenset(snapshot.context.recipients))
+        self.subjects: Subjects | None = None
+        self.on_block: OnBlock = "raise"
         self.exempt: Callable[[], bool] = lambda: False
         self.took: Callable[[At, str, float], None] | None = None
-        self.planner: Any = None
         self.recent = Recent()
+        self.told: set[str] = set()
+        self._shadow = Shadow()
+        self._watchers: tuple[Watcher, ...] = ()
+
+    # Parts of what is in force. Setting one swaps the whole.
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The compiled policy."""
+        return self.in_force.snapshot
+
+    @property
+    def data_map(self) -> DataMap | None:
+        """What tables, columns and fields hold; None if there is none."""
+        return self.in_force.data_map
+
+    @property
+    def hosts(self) -> HostTable:
+        """Which hosts belong to which recipient."""
+        return self.in_force.hosts
+
+    @hosts.setter
+    def hosts(self, table: HostTable) -> None:
+        self.in_force = self.in_force.but(hosts=table)
+
+    @property
+    def modes(self) -> Modes:
+        """What is done about denied flows."""
+        return self.in_force.modes
+
+    @modes.setter
+    def modes(self, modes: Modes) -> None:
+        self.in_force = self.in_force.but(modes=modes)
+
+    @property
+    def watchers(self) -> tuple[Watcher, ...]:
+        """Told of every judged flow, allowed ones too; what they raise reaches the caller."""
+        return self._watchers
+
+    @watchers.setter
+    def watchers(self, watchers: Iterable[Watcher]) -> None:
+        self._watchers = tuple(watchers)
+        # Sinks remember what is allowed under what is in force; watchers want to see it again.
+        self.in_force = self.in_force.but()
 
     def enter(self, scope: Scope, purpose: str) -> None:
         """Make a purpose the innermost one of a scope.
@@ -83,9 +146,6 @@ class Judge:
         """
         if scope.registry is None:
             scope.registry = Job(self.recent.jobs)
-        before = scope.purpose
-        if before is not None and not self.snapshot.change_allowed(before, purpose):
-            scope.change_denied = True
         scope.purpose = purpose
         scope.path = (*scope.path, purpose)
 
@@ -133,133 +193,111 @@ class Judge:
         purpose: str | None = None,
         observed: Mapping[str, Any] | None = None,
         host: str = "",
+        redact: Redact | None = None,
+        now: InForce | None = None,
     ) -> Decision:
         """Decide every label's flow to a recipient and act on the answers.
 
         Args:
-            found: (label, where, strength), at least one.
+            found: (label, where, strength), at least one. A label found in many places is one flow.
             recipient: id; a host that nobody declared is its own id.
             at: where the flows were seen.
             purpose: by default the scope's.
             observed: facts that the guard saw itself, such as the transport.
             host: for http.
+            redact: takes the labels that are denied out of what leaves, where the mode is redact;
+                tells whether it could.
+            now: the policy to judge by; by default what is in force.
 
         Returns:
             The worst decision.
 
         Raises:
-            PolicyViolation: for the worst flow whose mode is block.
+            PolicyViolation: for the worst flow that is blocked.
         """
-        scope = current_scope()
-        facts = scope.facts if scope else Facts()
-        if observed:
-            facts = facts.merged(observed)
-        purpose = purpose or self.current_purpose()
-        judged = [
-            Judged(
-                self._decide(label, purpose, recipient, facts, scope),
-                label,
-                where,
-                self._weighed(label, recipient, strength),
-            )
-            for label, where, strength in found
-        ]
-        self.settle(judged, facts, at=at, host=host)
-        return max(judged, key=lambda one: one.rank).decision
+        now = now or self.in_force
+        asked = self.asked(recipient, purpose, observed)
+        judged: dict[tuple[Label, Strength], Judged] = {}
+        for label, where, strength in found:
+            weighed = self._weighed(now, label, recipient, strength)
+            if (label, weighed) not in judged:
+                decision, facts = self.worst(now, label, asked)
+                judged[label, weighed] = Judged(decision, label, where, weighed, facts)
+        self.settle(tuple(judged.values()), at=at, host=host, redact=redact, now=now)
+        return max(judged.values(), key=lambda one: one.rank).decision
 
-    def _decide(
-        self, label: Label, purpose: str | None, recipient: str, facts: Facts, scope: Scope | None
-    ) -> Decision:
-        if scope is not None and self._change_denied(scope, purpose):
-            flow = Flow(label.data, label.form, purpose, recipient)
-            return self.snapshot.deny(flow, "purpose_change").along(scope.path)
-        decision = self.snapshot.decide(label.data, label.form, purpose, recipient, facts)
+    def asked(
+        self, recipient: str, purpose: str | None, observed: Mapping[str, Any] | None = None
+    ) -> Asked:
+        """What the current scope adds to a question."""
+        scope = current_scope()
+        if scope is None:
+            asked = Asked(recipient, purpose or self.job_purpose, _UNKNOWN, (), None)
+        else:
+            # A batch of nobody: nothing is known about anybody.
+            known, last = scope.known() or _UNKNOWN, scope.purpose
+            asked = Asked(recipient, purpose or last or self.job_purpose, known, scope.path, last)
+        if observed:
+            known = tuple(facts.merged(observed) for facts in asked.known)
+            asked = asked._replace(known=known)
+        return asked
+
+    def worst(self, now: InForce, label: Label, asked: Asked) -> tuple[Decision, Facts]:
+        """The decision for one person; for a batch the worst of all cases; with its facts."""
+        found = [(self._decide(now, label, asked, facts), facts) for facts in asked.known]
+        return max(found, key=lambda pair: Judged(pair[0], label).rank) if found[1:] else found[0]
+
+    def _decide(self, now: InForce, label: Label, asked: Asked, facts: Facts) -> Decision:
+        snapshot, purpose = now.snapshot, asked.purpose
+        if snapshot.context.changes is not None and _change_denied(snapshot, asked):
+            flow = Flow(label.data, label.form, purpose, asked.recipient)
+            return snapshot.deny(flow, "purpose_change").along(asked.path)
+        decision = snapshot.decide(label.data, label.form, purpose, asked.recipient, facts)
+        if now.shadow is not None:
+            self._shadow.compare(now.shadow, decision, facts)
         if decision.reason == "unlabelled" and label.evidence != "declared":
             # Nobody failed to label it: what it is can't be told.
-            decision = self.snapshot.deny(decision.flow, "cannot_tell")
-        if not decision.allowed and scope is not None and len(scope.path) > 1:
-            return decision.along(scope.path)
+            decision = snapshot.deny(decision.flow, "cannot_tell")
+        if not decision.allowed and len(asked.path) > 1:
+            return decision.along(asked.path)
         return decision
 
-    def _weighed(self, label: Label, recipient: str, strength: Strength) -> Strength:
+    @staticmethod
+    def _weighed(now: InForce, label: Label, recipient: str, strength: Strength) -> Strength:
         """Weak where a label is only suspected, and where a doubt stays inside the company."""
         if label.evidence != "suspected":
             return strength
-        who = self.snapshot.context.recipients.get(recipient)
+        who = now.snapshot.context.recipients.get(recipient)
         inside = who is not None and who.kind in _INSIDE
         return "weak" if label.data or inside else strength
 
-    def _change_denied(self, scope: Scope, purpose: str | None) -> bool:
-        """Whether the scope's purpose may not become this one; a call may name its own."""
-        if scope.change_denied or purpose is None or scope.purpose is None:
-            return scope.change_denied
-        return not self.snapshot.change_allowed(scope.purpose, purpose)
-
-    def settle(self, judged: Sequence[Judged], facts: Facts, *, at: At, host: str = "") -> None:
-        """Count, report and, in mode block, raise.
+    def settle(
+        self,
+        judged: Sequence[Judged],
+        *,
+        at: At,
+        host: str = "",
+        redact: Redact | None = None,
+        now: InForce | None = None,
+    ) -> None:
+        """Count, report and, in mode block, raise; see `policyguard.enforce.settle`.
 
         Raises:
-            PolicyViolation: for the worst flow whose mode is block.
+            PolicyViolation: for the worst flow that is blocked.
         """
-        denied = [one for one in judged if not one.decision.allowed]
+        for watch in self._watchers:
+            for one in judged:
+                watch(one, at)
         for one in judged:
             if one.decision.allowed:
                 self.tally.allowed(one.decision)
-        if not denied:
-            return
-        scope, sent_at = current_scope(), call_site()
-        blocked = []
-        for one in sorted(denied, key=lambda each: each.rank, reverse=True):
-            mode = self.modes.of(self.snapshot, one.decision, at, one.strength, scope)
-            violation = self._report(one, facts, mode, at=at, host=host, sent_at=sent_at)
-            if violation is not None:
-                blocked.append(violation)
-        if blocked:
-            others = dict.fromkeys(other.what for other in blocked[1:])
-            blocked[0].also = tuple(what for what in others if what != blocked[0].what)
-            raise blocked[0]
+        denied = [one for one in judged if not one.decision.allowed]
+        if denied:
+            settle(self, now or self.in_force, denied, at=at, host=host, redact=redact)
 
-    def _report(
-        self, one: Judged, facts: Facts, mode: Mode, *, at: At, host: str, sent_at: str
-    ) -> PolicyViolation | None:
-        """Count and report one denied flow; the violation if it is to be raised."""
-        effect: Effect = {"off": "ignored", "flag": "flagged"}.get(mode, "blocked")  # type: ignore[assignment]  # the three effects
-        self.tally.denied(one.decision, "deny" if effect == "blocked" else effect, mode)
-        if effect == "ignored":
-            return None
-        violation = build(
-            self.snapshot, one, facts, at=at, sent_at=sent_at, transforms=self.transforms
-        )
-        if effect != "blocked":
-            violation.what = violation.what.replace("blocked:", "flagged:", 1)
-        scope = current_scope()
-        record = Record(
-            decision=one.decision,
-            mode=mode,
-            effect=effect,
-            at=at,
-            source=one.label.source,
-            read_at=one.label.at,
-            sent_at=sent_at,
-            where=one.where,
-            host=host,
-            strength=one.strength,
-            route=scope.route if scope else "",
-            fingerprint=fingerprint(one.decision, at, one.label.source, sent_at),
-            policy=self.snapshot.id,
-            message=str(violation),
-        )
-        for reporter in self.reporters:
-            self._tell(reporter, record)
-        return violation if effect == "blocked" else None
 
-    @staticmethod
-    def _tell(reporter: Reporter, record: Record) -> None:
-        try:
-            reporter.report(record)
-        except Exception:  # noqa: BLE001 - a reporter is foreign code
-            # Denies: nothing, and allows nothing: the verdict stands whatever a reporter does. Its
-            # error may quote data, so only its kind is told.
-            kind = type(reporter).__name__
-            with suppress(Exception):  # the logging that failed may be the application's own
-                _LOGGER.error("PG602 reporter %s failed; the verdict stands", kind)  # noqa: TRY400 - the trace may hold data
+def _change_denied(snapshot: Snapshot, asked: Asked) -> bool:
+    """Whether some step of the purposes isn't listed; a call may name its own last step."""
+    own = asked.purpose is not None and asked.purpose != asked.last and asked.last is not None
+    path = (*asked.path, asked.purpose) if own else asked.path
+    return not all(snapshot.change_allowed(str(one), str(next_)) for one, next_ in pairwise(path))

@@ -1,4 +1,4 @@
-"""What the guard does about a denied flow, here and now: block, flag or let pass.
+"""What the guard does about a denied flow, here and now: block, redact, flag or let pass.
 
 Layer: enforce. Consulted for denied flows only. Start reading at `Modes.of`.
 """

@@ -12,7 +12,7 @@ from policyguard.engine.decision import Decision
 
 Mode = Literal["block", "redact", "flag", "off"]
 At = Literal["call", "sql", "http"]
-Effect = Literal["blocked", "flagged", "ignored"]
+Effect = Literal["blocked", "redacted", "waived", "flagged", "ignored"]
 Strength = Literal["strong", "weak"]
 
 

@@ -1,12 +1,13 @@
-"""Purposes by route, as the configuration gives them.
+"""Purposes by route and by job, as the configuration gives them.
 
-Layer: enforce. Start reading at `Routes.find`.
+Layer: enforce. Start reading at `Routes.find` and `Jobs.find`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
@@ -96,3 +97,42 @@ class Routes:
     def _look(self, method: str, path: str) -> Route | None:
         parts = _split(path)
         return next((route for route in self.all if route.fits(method, parts)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPattern:
+    """A pattern for names of background jobs: `reports.daily`, `reports.*`.
+
+    Attributes:
+        name: `*` stands for any text.
+        purpose: dotted.
+    """
+
+    name: str
+    purpose: str
+
+
+class Jobs:
+    """All jobs of a configuration; the most exact pattern that fits counts."""
+
+    __slots__ = ("_find", "all")
+
+    def __init__(self, jobs: Iterable[JobPattern]) -> None:
+        self.all = tuple(sorted(jobs, key=_exactness, reverse=True))
+        self._find = lru_cache(maxsize=_MOST)(self._look)
+
+    def find(self, name: str) -> JobPattern | None:
+        """The pattern of a job, None if none fits."""
+        return self._find(name)
+
+    def purpose(self, name: str) -> str | None:
+        """The purpose of a job, None if no pattern fits."""
+        found = self.find(name)
+        return None if found is None else found.purpose
+
+    def _look(self, name: str) -> JobPattern | None:
+        return next((one for one in self.all if fnmatchcase(name, one.name)), None)
+
+
+def _exactness(job: JobPattern) -> tuple[bool, int]:
+    return "*" not in job.name, len(job.name.replace("*", ""))

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from policyguard.enforce.context import Scope, current_scope
+from policyguard.enforce.context import current_scope
+from policyguard.enforce.inforce import InForce
 from policyguard.enforce.judge import Judge
 from policyguard.enforce.seen import ANYTHING
 from policyguard.enforce.site import call_site
@@ -20,7 +21,7 @@ from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
 from policyguard.inspectors.sql import Catalog, Output, Source, Statement, inspect
 from policyguard.policy.datamap import DataMap
-from policyguard.policy.flow import RAW, Facts, Flow, Label, close_form
+from policyguard.policy.flow import RAW, Flow, Label, close_form
 from policyguard.policy.terms import SELF
 
 _CACHED: Final = 4096
@@ -170,15 +171,13 @@ class Planner:
         return tuple(label for source in sources for label in self._via(source))
 
 
-def planner_of(guard: Judge) -> Planner | None:
-    """The guard's planner, made on first use; None without a data map."""
-    found: Planner | None = guard.planner
-    if found is None and guard.data_map is not None:
-        model = guard.data_map.model
-        patterns = [name for name in model.tables if "*" in name]
-        catalog = Catalog.from_tables(guard.data_map.tables, patterns=patterns)
-        found = guard.planner = Planner(guard.data_map, catalog)
-    return found
+def planner_of(now: InForce) -> Planner | None:
+    """The planner of what is in force, made on first use; None without a data map."""
+    if not now.planner and now.data_map is not None:
+        patterns = [name for name in now.data_map.model.tables if "*" in name]
+        catalog = Catalog.from_tables(now.data_map.tables, patterns=patterns)
+        now.planner.append(Planner(now.data_map, catalog))
+    return now.planner[0] if now.planner else None
 
 
 def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) -> SqlCheck:
@@ -198,22 +197,21 @@ def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) 
 
     Cost: a text seen before costs a look-up and a decision for each labelled column it reads.
     """
-    planner = planner_of(guard)
+    now = guard.in_force
+    planner = planner_of(now)
     if planner is None:
         return NOTHING
     plan = _plan_of(planner, text, dialect)
     if plan.quiet:
         return NOTHING
-    scope = current_scope()
-    facts = scope.facts if scope else Facts()
-    _judge_reads(guard, plan, scope, facts)
+    _judge_reads(guard, plan, now)
     for recipient, labels in plan.leaves:
         found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in labels]
         found += guard.labels_in({"statement": text, "parameters": parameters})
         if found:
-            guard.judge(found, recipient, at="sql")
+            guard.judge(found, recipient, at="sql", now=now)
         if plan.unresolved:
-            _cannot_tell(guard, plan.unresolved, recipient, facts)
+            _cannot_tell(guard, plan.unresolved, recipient, now)
     read_at = call_site()
     outputs = tuple(
         tuple(replace(label, at=read_at) for label in column) for column in plan.outputs
@@ -235,17 +233,18 @@ def _plan_of(planner: Planner, text: str, dialect: str) -> Plan:
     return Plan(unresolved=why, leaves=((UNREADABLE, ()),))
 
 
-def _judge_reads(guard: Judge, plan: Plan, scope: Scope | None, facts: Facts) -> None:
+def _judge_reads(guard: Judge, plan: Plan, now: InForce) -> None:
+    scope = current_scope()
     reader = scope.reader if scope else SELF
     found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in plan.reads]
     if found:
-        guard.judge(found, reader, at="sql")
+        guard.judge(found, reader, at="sql", now=now)
     if plan.unresolved:
-        _cannot_tell(guard, plan.unresolved, reader, facts)
+        _cannot_tell(guard, plan.unresolved, reader, now)
 
 
-def _cannot_tell(guard: Judge, why: str, recipient: str, facts: Facts) -> None:
+def _cannot_tell(guard: Judge, why: str, recipient: str, now: InForce) -> None:
     """Deny what can't be told to flow to a recipient, in the mode that applies."""
     flow = Flow("", RAW, guard.current_purpose(), recipient)
-    decision = guard.snapshot.deny(flow, "cannot_tell")
-    guard.settle([Judged(decision, replace(ANYTHING, source=why))], facts, at="sql")
+    decision = now.snapshot.deny(flow, "cannot_tell")
+    guard.settle([Judged(decision, replace(ANYTHING, source=why))], at="sql", now=now)

@@ -46,6 +46,10 @@ class Tally:
         self._others: Counter[Key] = Counter()
         self._lock = Lock()
 
+    def also(self, recipients: frozenset[str]) -> None:
+        """Count these recipients by name too."""
+        self._recipients |= recipients
+
     def allowed(self, decision: Decision) -> None:
         """Count an allowed flow."""
         cell = self._allowed.get(id(decision))
@@ -53,11 +57,17 @@ class Tally:
             cell = self._cell(decision)
         next(cell[1])
 
-    def _cell(self, decision: Decision) -> tuple[Decision, count[int]]:
+    def counter(self, decision: Decision) -> count[int] | None:
+        """What to step for each allowed flow of this decision; None if there is no room."""
+        self._cell(decision, 0)
+        cell = self._allowed.get(id(decision))
+        return None if cell is None else cell[1]
+
+    def _cell(self, decision: Decision, times: int = 1) -> tuple[Decision, count[int]]:
         with self._lock:
-            if len(self._allowed) >= _CELLS:
+            if len(self._allowed) >= _CELLS and id(decision) not in self._allowed:
                 # Bounded: one more for what these have in common, without a cell of its own.
-                self._others[Key("allow", self._name(decision.flow.recipient), "")] += 1
+                self._others[Key("allow", self._name(decision.flow.recipient), "")] += times
                 return decision, count()
             return self._allowed.setdefault(id(decision), (decision, count()))
 

@@ -14,7 +14,7 @@ from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.engine.explain import REASONS, Change, clause_of, destination, explain
 from policyguard.errors import PolicyGuardError
-from policyguard.policy.flow import Facts, Label
+from policyguard.policy.flow import NO_FACTS, Facts, Label
 
 _FINGERPRINT: Final = 16
 
@@ -64,12 +64,14 @@ class Judged:
         label: what the value is and where it came from.
         where: the part of a payload or statement.
         strength: of the evidence.
+        facts: what was known, for the nearest allowed flow.
     """
 
     decision: Decision
     label: Label
     where: str = ""
     strength: Strength = "strong"
+    facts: Facts = NO_FACTS
 
     @property
     def rank(self) -> tuple[int, int, int]:
@@ -91,7 +93,6 @@ def fingerprint(decision: Decision, at: str, source: str, sent_at: str) -> str:
 def build(
     snapshot: Snapshot,
     judged: Judged,
-    facts: Facts,
     *,
     at: At,
     sent_at: str,
@@ -102,7 +103,6 @@ def build(
     Args:
         snapshot: the policy that decided.
         judged: the flow.
-        facts: what was known, for the nearest allowed flow.
         at: where it was seen.
         sent_at: file:line.
         transforms: forms that a reviewed transform of this program gives; no other is proposed.
@@ -113,7 +113,7 @@ def build(
     data = context.taxonomy.data.phrase(decision.flow.data) if decision.flow.data else "data"
     form = f" ({', '.join(sorted(decision.flow.form))})" if decision.flow.form else ""
     place = f" ({judged.where})" if judged.where and sent_at else ""
-    explained = explain(snapshot, decision, facts)
+    explained = explain(snapshot, decision, judged.facts)
     nearest = tuple(
         change
         for change in explained.nearest

@@ -26,6 +26,10 @@ class Remembers(Protocol):
 
     saturated: bool
 
+    @property
+    def used(self) -> bool:
+        """Something was to be remembered; False proves that nothing can be found."""
+
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """From now on the value carries the labels."""
 
@@ -78,6 +82,11 @@ class Rolling:
     def saturated(self, full: bool) -> None:
         self._current()[0].saturated = full
 
+    @property
+    def used(self) -> bool:
+        """Something was to be remembered lately."""
+        return self._kept[0].used or self._kept[1].used
+
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """As `Registry.remember`."""
         return self._current()[0].remember(value, labels)
@@ -111,6 +120,11 @@ class Job:
     @saturated.setter
     def saturated(self, full: bool) -> None:
         self._incomplete = full
+
+    @property
+    def used(self) -> bool:
+        """Something was to be remembered lately."""
+        return self._incomplete or self._jobs.used
 
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """As `Registry.remember`, for all jobs."""
@@ -158,6 +172,11 @@ class Recent:
     @saturated.setter
     def saturated(self, full: bool) -> None:
         self.jobs.saturated = full
+
+    @property
+    def used(self) -> bool:
+        """Something was to be remembered lately."""
+        return any(one.used for one in self._all())
 
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """As `Registry.remember`, for jobs."""

@@ -63,11 +63,12 @@ class Registry:
 
     Attributes:
         saturated: a cap was hit, so an empty search proves nothing.
+        used: something was to be remembered; False proves that nothing can be found.
 
     Cost: 10 to 20 us and about 1 KB for each remembered text, 200 us for a vector of 512 numbers.
     """
 
-    __slots__ = ("_index", "_key", "_lock", "_max_values", "_max_vectors", "saturated")
+    __slots__ = ("_index", "_key", "_lock", "_max_values", "_max_vectors", "_saturated", "used")
 
     def __init__(
         self, key: bytes | None = None, *, max_values: int = 10_000, max_vectors: int = 1_000
@@ -76,7 +77,19 @@ class Registry:
         self._max_values, self._max_vectors = max_values, max_vectors
         self._lock = Lock()
         self._index = Index()
-        self.saturated = False
+        self._saturated = False
+        self.used = False
+
+    @property
+    def saturated(self) -> bool:
+        """A cap was hit, so an empty search proves nothing."""
+        return self._saturated
+
+    @saturated.setter
+    def saturated(self, full: bool) -> None:
+        # First: whoever sees the doubt must look.
+        self.used = self.used or full
+        self._saturated = full
 
     def __repr__(self) -> str:
         """Counts only."""
@@ -101,6 +114,7 @@ class Registry:
         """
         if not labels:
             return True
+        self.used = True
         kept, hashed = _as_found(labels)
         complete = True
         with self._lock:
@@ -152,6 +166,7 @@ class Registry:
         with self._lock:
             self._index = Index()
             self.saturated = False
+            self.used = False
 
     def _add_vector(self, index: Index, atom: Numbers, labels: tuple[Label, ...]) -> bool:
         if index.vectors.count >= self._max_vectors:

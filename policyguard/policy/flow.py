@@ -197,6 +197,25 @@ class Facts:
                 setattr(found, name, given if name in context else mine)
         return found
 
+    def above(self, other: Facts) -> Facts:
+        """These facts on top of others: answers key by key, the rest where these know it."""
+        found = Facts()
+        for name in CONTEXT_KEYS:
+            mine, below = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Mapping):
+                setattr(found, name, {**below, **mine} if mine else below)
+            else:
+                setattr(found, name, below if mine is None else mine)
+        return found
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for facts that say the same. Personal data: for comparing, not for showing."""
+        return tuple(
+            frozenset(value.items()) if isinstance(value, Mapping) else value
+            for value in (getattr(self, name) for name in _ORDERED_KEYS)
+        )
+
     def __repr__(self) -> str:
         """Names of what is known, never a value: facts are personal data."""
         known = [
@@ -208,6 +227,7 @@ class Facts:
 
 
 CONTEXT_KEYS: Final = frozenset(Facts.__slots__) - {"memo"}
+_ORDERED_KEYS: Final = tuple(sorted(CONTEXT_KEYS))
 
 
 def _bool(value: object) -> bool | None:

@@ -1,0 +1,68 @@
+"""What a guard holds code to right now: one policy and everything derived from it.
+
+Layer: enforce. A reload, or a change of any setting, makes a new one and swaps it in whole: whoever
+took one works with parts that fit each other to the end. Start reading at `InForce`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from policyguard.enforce.modes import Modes
+from policyguard.enforce.named import Named
+from policyguard.enforce.routes import Jobs, Routes
+from policyguard.enforce.waivers import NO_WAIVERS, Waivers
+from policyguard.engine.compile import Snapshot
+from policyguard.policy.datamap import DataMap
+from policyguard.policy.hosts import HostTable, parse_host_pattern
+
+NO_ROUTES: Final = Routes(())
+NO_JOBS: Final = Jobs(())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InForce:
+    """One policy with its surroundings. Never changes.
+
+    Attributes:
+        snapshot: the compiled policy.
+        data_map: what tables, columns and fields hold; None if there is none.
+        modes: what is done about denied flows.
+        waivers: denied flows that pass for a while.
+        routes: purposes by route.
+        jobs: purposes by job.
+        shadow: a second policy that is only compared; None if there is none.
+        hosts: which hosts belong to which recipient.
+        named: checks words that code names.
+        planner: plans of statements, made when the first one is checked.
+    """
+
+    snapshot: Snapshot
+    data_map: DataMap | None = None
+    modes: Modes = field(default_factory=Modes)
+    waivers: Waivers = NO_WAIVERS
+    routes: Routes = NO_ROUTES
+    jobs: Jobs = NO_JOBS
+    shadow: Snapshot | None = None
+    hosts: HostTable = field(default_factory=lambda: HostTable(()))
+    named: Named = field(init=False)
+    planner: list[Any] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "named", Named(self.snapshot))
+
+    def but(self, **changes: Any) -> InForce:
+        """The same with some parts exchanged."""
+        made = replace(self, **changes)
+        if made.data_map is self.data_map:
+            object.__setattr__(made, "planner", self.planner)
+        return made
+
+
+def hosts_of(snapshot: Snapshot) -> HostTable:
+    """The table of all declared recipients' hosts."""
+    return HostTable(
+        (name, [parse_host_pattern(host) for host in who.hosts])
+        for name, who in snapshot.context.recipients.items()
+    )

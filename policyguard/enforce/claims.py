@@ -1,0 +1,304 @@
+"""What may cross to another process: why the work is done, and nothing about a person.
+
+Layer: enforce. A scope holds a person, facts and labelled values, so it stays in its process. A
+bound function that arrives in another one runs under a claim: the chain of purposes, route and
+reader, checked against the policy over there. Without a guard of the same policy, or with a word it
+doesn't know, the function runs in no scope, so what needs a purpose is denied. Start reading at
+`Bound` and `Claim`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import update_wrapper
+from itertools import groupby
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
+
+from policyguard.enforce.context import (
+    Entered,
+    Scope,
+    ScopedGenerator,
+    ScopedSteps,
+    current_scope,
+    restore,
+)
+from policyguard.enforce.generators import wrap_async_generator
+from policyguard.policy.terms import SELF
+
+if TYPE_CHECKING:
+    from policyguard.enforce.guard import Guard
+    from policyguard.engine.compile import Snapshot
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_VERSION: Final = 1
+_LONGEST_TEXT: Final = 4096
+_LONGEST_WORD: Final = 512
+_MOST_PURPOSES: Final = 16
+_KEYS: Final = frozenset({"claim", "path", "route", "reader"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Why a piece of work is done, to be checked where it arrives. Picklable; names only.
+
+    Attributes:
+        path: all purposes from the outermost on; () if no one said any.
+        route: the route or job, for modes and reports.
+        reader: the recipient that reads from databases.
+    """
+
+    path: tuple[str, ...] = ()
+    route: str = ""
+    reader: str = SELF
+
+    @property
+    def purpose(self) -> str | None:
+        """The innermost purpose; None if no one said any."""
+        return self.path[-1] if self.path else None
+
+    @classmethod
+    def of(cls, scope: Scope | None) -> Claim | None:
+        """What may be said of a scope elsewhere; None outside any, or if it is out of proportion.
+
+        A purpose that follows itself is said once: no policy tells the two apart.
+        """
+        if scope is None:
+            return None
+        made = cls(tuple(one for one, _ in groupby(scope.path)), scope.route, scope.reader)
+        return made if made._proportioned() else None
+
+    def to_text(self) -> str:
+        """One line of ASCII, for a message or a header; `from_text` reads it."""
+        parts = {
+            "claim": _VERSION,
+            "path": self.path,
+            "route": self.route,
+            "reader": self.reader,
+        }
+        return json.dumps(parts, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: object, snapshot: Snapshot) -> Claim | None:
+        """The claim that a text makes, None if anything about it is wrong. Never an error.
+
+        Args:
+            text: from outside, so it may be anything.
+            snapshot: the policy that must know every purpose and the reader.
+        """
+        claim = cls.read(text)
+        return claim if claim is not None and claim.fits(snapshot) else None
+
+    @classmethod
+    def read(cls, text: object) -> Claim | None:
+        """What a text says, not yet checked against any policy; None if it is no claim."""
+        if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+            return None
+        try:
+            parts = json.loads(text)
+        except (ValueError, RecursionError):
+            # Denies: what can't be read says no purpose.
+            return None
+        if not isinstance(parts, dict) or frozenset(parts) != _KEYS:
+            return None
+        if type(parts["claim"]) is not int or parts["claim"] != _VERSION:
+            return None
+        path = parts["path"]
+        words = [*path, parts["route"], parts["reader"]] if isinstance(path, list) else [None]
+        if not all(isinstance(word, str) for word in words):
+            return None
+        claim = cls(tuple(path), parts["route"], parts["reader"])
+        return claim if claim._proportioned() else None
+
+    def fits(self, snapshot: Snapshot) -> bool:
+        """Whether the policy knows every word of it."""
+        purposes = snapshot.context.taxonomy.purposes
+        return (
+            self._proportioned()
+            and all(purpose in purposes for purpose in self.path)
+            and self.reader in snapshot.context.recipients
+        )
+
+    def _proportioned(self) -> bool:
+        words = (*self.path, self.route, self.reader)
+        return (
+            len(self.path) <= _MOST_PURPOSES
+            and all(len(word) <= _LONGEST_WORD for word in words)
+            and len(self.to_text()) <= _LONGEST_TEXT
+        )
+
+
+# The guards of this process, so that work that arrives finds the one that judges it. They live as
+# long as the program holds them.
+_guards: Final[WeakValueDictionary[str, Guard]] = WeakValueDictionary()
+
+
+def known(guard: Guard) -> None:
+    """Let work that arrives under this guard's policy be judged by it; the newest guard counts."""
+    _guards[guard.snapshot.id] = guard
+
+
+def bind(guard: Guard, function: Callable[P, R]) -> Bound[P, R]:
+    """The function, run in the scope that is current now: for threads, executors and processes.
+
+    In this process it is exactly this scope. In another one it is a claim of it, under the guard
+    of the same policy there; what was known of the person doesn't cross.
+
+    Args:
+        guard: whose policy the work is judged by elsewhere.
+        function: sync, async, a generator or an async generator; the steps run in the scope too.
+    """
+    into = _Back(current_scope(), guard.snapshot.id)
+    return _bound(function, into)
+
+
+class _Back(Entered):
+    """The way back into a scope that exists already; in another process, under a claim of it."""
+
+    __slots__ = ("_home", "_scope", "policy")
+
+    def __init__(self, scope: Scope | None, policy: str) -> None:
+        self._scope, self.policy, self._home = scope, policy, os.getpid()
+
+    def claim(self) -> Claim | None:
+        """What may be said of the scope elsewhere."""
+        return Claim.of(self._scope)
+
+    def enter(self) -> Scope | None:
+        """Make the scope the current one; returns the one before."""
+        if os.getpid() != self._home:
+            # A forked child has the parent's memory, and what is in it may be long out of date.
+            return _Under(self.claim(), self.policy).enter()
+        before = current_scope()
+        restore(self._scope)
+        return before
+
+
+class _Under(Entered):
+    """The way into a scope under a claim that came from another process."""
+
+    __slots__ = ("_claim", "policy")
+
+    def __init__(self, claim: Claim | None, policy: str) -> None:
+        self._claim, self.policy = claim, policy
+
+    def claim(self) -> Claim | None:
+        """The claim, to be handed on."""
+        return self._claim
+
+    def enter(self) -> Scope | None:
+        """Enter a new outermost scope, or none; returns the one before."""
+        before = current_scope()
+        restore(self._made())
+        return before
+
+    def _made(self) -> Scope | None:
+        guard, claim = _guards.get(self.policy), self._claim
+        if guard is None or claim is None or not claim.fits(guard.snapshot):
+            # Denies: nobody here can say what the claim is worth, so there is no purpose.
+            return None
+        scope = Scope(None, self)
+        scope.route, scope.reader = claim.route, claim.reader
+        for purpose in claim.path:
+            guard.enter(scope, purpose)
+        return scope
+
+
+class Bound(Generic[P, R]):
+    """A function with the scope it is to run in. Made by `guard.bind`.
+
+    Looks like the function: name, signature, documentation; what it gives and raises is the
+    function's. Picklable wherever the function is.
+    """
+
+    def __init__(self, function: Callable[P, R], into: _Back | _Under) -> None:
+        # A class has attributes for its objects, a function for itself.
+        update_wrapper(self, function, updated=() if isinstance(function, type) else ("__dict__",))
+        self._function, self._into = function, into
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function in its scope."""
+        before = self._into.enter()
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            restore(before)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """As a function in a class: bound to its object."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        """The function's name only."""
+        return f"Bound({getattr(self._function, '__qualname__', 'function')})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as the function, the policy's id and the claim as text."""
+        claim = self._into.claim()
+        text = None if claim is None else claim.to_text()
+        return _arrived, (self._function, self._into.policy, text)
+
+
+class _BoundGenerator(Bound[P, R]):
+    """Every step of the generator runs in the scope, its caller's code outside of it."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        inner: Any = self._function(*args, **kwargs)
+        return _stepped(inner, self._into)  # type: ignore[return-value]  # a generator function's result is a generator
+
+
+class _BoundAsyncGenerator(Bound[P, R]):
+    """As `_BoundGenerator`."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        wrapped = wrap_async_generator(self._function, step=lambda: ScopedSteps(self._into))
+        made: R = wrapped(*args, **kwargs)
+        return made
+
+
+class _BoundCoroutine(Bound[P, R]):
+    """The coroutine runs in the scope from its first step to its last."""
+
+    def __init__(self, function: Callable[P, R], into: _Back | _Under) -> None:
+        super().__init__(function, into)
+        if sys.version_info >= (3, 12):
+            # Web frameworks and schedulers ask whether they may call it in a thread.
+            inspect.markcoroutinefunction(self)
+
+    async def __call__(  # type: ignore[override]  # a coroutine function's R is a coroutine
+        self, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Any:
+        """Await the function in its scope."""
+        before = self._into.enter()
+        try:
+            return await self._function(*args, **kwargs)  # type: ignore[misc]  # a coroutine function's result is awaitable
+        finally:
+            restore(before)
+
+
+def _stepped(inner: Generator[Any, Any, Any], into: Entered) -> Generator[Any, Any, Any]:
+    return (yield from ScopedGenerator(inner, into))
+
+
+def _bound(function: Callable[P, R], into: _Back | _Under) -> Bound[P, R]:
+    """The kind of `Bound` that keeps the function's kind."""
+    kind: type[Bound[P, R]] = Bound
+    if inspect.isasyncgenfunction(function):
+        kind = _BoundAsyncGenerator
+    elif inspect.isgeneratorfunction(function):
+        kind = _BoundGenerator
+    elif inspect.iscoroutinefunction(function):
+        kind = _BoundCoroutine
+    return kind(function, into)
+
+
+def _arrived(function: Callable[P, R], policy: str, text: object) -> Bound[P, R]:
+    """A bound function that came from another process. Never an error because of its claim."""
+    return _bound(function, _Under(Claim.read(text), policy))

@@ -8,17 +8,25 @@ built; what is checked is what the transport gets, byte for byte.
 A body that comes from a stream can't be read without sending it: where labelled values were seen in
 the scope it counts as cannot-tell.
 
+In mode `redact` what is denied leaves as a placeholder: another request is sent in the place of the
+caller's, which is left as it was. With `on_block = "respond"` a blocked request is answered here,
+with status 451 and nothing but names, and no connection is made.
+
 Start reading at `Plugin.install`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
 
+from policyguard import PolicyViolation
+from policyguard.enforce.egress import BLOCKED_HEADERS, BLOCKED_STATUS, blocked_answer
 from policyguard.errors import PluginError
 from policyguard.inspectors.http import OutgoingRequest
 
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOOKED: Final = "_send_single_request"
 _LARGEST_BODY: Final = 64 << 20
+_TARGET: Final = "target"
 
 
 class Plugin:
@@ -70,14 +79,34 @@ _guards: Final[list[Guard]] = []
 _before: Final[dict[Any, Any]] = {}
 
 
+class _Answered(Exception):  # noqa: N818 - no error: it carries an answer out of a transport
+    """A blocked request is answered here, with nothing but names."""
+
+    def __init__(self, violation: PolicyViolation) -> None:
+        super().__init__(violation.code)
+        self.violation = violation
+
+    def response(self, request: httpx.Request) -> httpx.Response:
+        """The answer that takes the place of the server's."""
+        content = blocked_answer(self.violation)
+        headers = [*BLOCKED_HEADERS, ("content-length", str(len(content)))]
+        made = httpx.Response(BLOCKED_STATUS, headers=headers, content=content, request=request)
+        made.elapsed = timedelta(0)
+        return made
+
+
 def _sync(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     def send_checked(client: httpx.Client, request: httpx.Request) -> httpx.Response:
         if _readable(request):
             request.read()
-        _judge(request)
-        if not isinstance(request.stream, httpx.ByteStream):
-            request.stream = _SyncWatched(request)
-        return send(client, request)
+        try:
+            sent = _judged(request)
+            if not isinstance(sent.stream, httpx.ByteStream):
+                sent.stream = _SyncWatched(sent)
+            return send(client, sent)
+        except _Answered as answered:
+            # Denies: the request; it is answered as the configuration says.
+            return answered.response(request)
 
     return send_checked
 
@@ -86,10 +115,14 @@ def _async(send: Callable[..., Any]) -> Callable[..., Any]:
     async def send_checked(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         if _readable(request):
             await request.aread()
-        _judge(request)
-        if not isinstance(request.stream, httpx.ByteStream):
-            request.stream = _AsyncWatched(request)
-        response: httpx.Response = await send(client, request)
+        try:
+            sent = _judged(request)
+            if not isinstance(sent.stream, httpx.ByteStream):
+                sent.stream = _AsyncWatched(sent)
+            response: httpx.Response = await send(client, sent)
+        except _Answered as answered:
+            # Denies: the request; it is answered as the configuration says.
+            return answered.response(request)
         return response
 
     return send_checked
@@ -106,7 +139,7 @@ class _SyncWatched(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in cast("httpx.SyncByteStream", self._inner):
-            _judge(self._request)
+            _judge(replace(_outgoing(self._request), started=True))
             yield piece
 
     def close(self) -> None:
@@ -122,7 +155,7 @@ class _AsyncWatched(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in cast("httpx.AsyncByteStream", self._inner):
-            _judge(self._request)
+            _judge(replace(_outgoing(self._request), started=True))
             yield piece
 
     async def aclose(self) -> None:
@@ -130,12 +163,55 @@ class _AsyncWatched(httpx.AsyncByteStream):
         await cast("httpx.AsyncByteStream", self._inner).aclose()
 
 
-def _judge(request: httpx.Request) -> None:
+def _judged(request: httpx.Request) -> httpx.Request:
+    """The request that may be sent: the same object, or another that stands for it."""
     outgoing = _outgoing(request)
+    allowed = _judge(outgoing)
+    return request if allowed is outgoing else _rebuilt(request, allowed)
+
+
+def _judge(outgoing: OutgoingRequest) -> OutgoingRequest:
     for guard in tuple(_guards):
         # The application's flows are judged, not the telemetry's own requests.
-        if not guard.exempt():
-            guard.egress(outgoing)
+        if guard.exempt():
+            continue
+        try:
+            # Each guard is handed what the one before it lets out.
+            outgoing = guard.egress(outgoing)
+        except PolicyViolation as violation:
+            # Denies: the request; raised as it is, or carried to where it becomes an answer.
+            if guard.on_block == "respond":
+                raise _Answered(violation) from None
+            raise
+    return outgoing
+
+
+def _rebuilt(request: httpx.Request, outgoing: OutgoingRequest) -> httpx.Request:
+    """A request of httpx that sends exactly this; the caller's own is left as it was.
+
+    Raises:
+        PluginError: httpx would send something else.
+    """
+    target = f"{outgoing.path}?{outgoing.query}" if outgoing.query else outgoing.path
+    raw, encoding = target.encode("ascii"), request.headers.encoding
+    extensions = dict(request.extensions)
+    if _TARGET in extensions:
+        extensions[_TARGET] = raw
+    made = httpx.Request(
+        request.method,
+        request.url.copy_with(raw_path=raw),
+        headers=[
+            (name.encode(encoding), value.encode(encoding)) for name, value in outgoing.headers
+        ],
+        stream=request.stream if outgoing.body is None else httpx.ByteStream(outgoing.body),
+        extensions=extensions,
+    )
+    if outgoing.body is not None:
+        made.read()
+    if _outgoing(made) != outgoing:
+        # Denies: what was allowed is not what would be sent.
+        raise PluginError("a request with placeholders can't be written as it was checked")
+    return made
 
 
 def _readable(request: httpx.Request) -> bool:
@@ -148,7 +224,11 @@ def _readable(request: httpx.Request) -> bool:
 
 
 def _outgoing(request: httpx.Request) -> OutgoingRequest:
-    raw_path, _, query = request.url.raw_path.decode("ascii", "replace").partition("?")
+    # A caller may give the target itself, whatever the URL says.
+    target = request.extensions.get(_TARGET, request.url.raw_path)
+    plain = target if isinstance(target, str) else target.decode("ascii", "replace")
+    raw_path, _, query = plain.partition("?")
+    encoding = request.headers.encoding
     body: bytes | None = None
     # What is checked is what is sent: the stream, which a hook may have put in the content's place.
     # A body that can't be read counts as cannot-tell.
@@ -161,7 +241,9 @@ def _outgoing(request: httpx.Request) -> OutgoingRequest:
         scheme=request.url.scheme,
         path=raw_path,
         query=query,
-        headers=tuple(request.headers.multi_items()),
+        headers=tuple(
+            (name.decode(encoding), value.decode(encoding)) for name, value in request.headers.raw
+        ),
         body=body,
         streaming=streaming,
         port=request.url.port,

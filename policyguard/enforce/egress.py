@@ -1,65 +1,137 @@
 """An outgoing request, before it is sent: who gets it, what is in it, may it go.
 
 Layer: enforce. What is checked is what is sent: integrations hand over the request as their client
-will send it, once for each redirect hop. Start reading at `check_request`.
+will send it, once for each redirect hop, and send what they get back. Start reading at
+`check_request`.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from policyguard.enforce.judge import Judge
+from policyguard.enforce.redact_request import redacted_request
 from policyguard.enforce.seen import INCOMPLETE
+from policyguard.enforce.violation import PolicyViolation
 from policyguard.inspectors.http import OutgoingRequest, parts, recipients_of, transport_of
+from policyguard.labels.recent import Remembers
 from policyguard.policy.flow import Label
-from policyguard.policy.hosts import canonical_host
+from policyguard.policy.hosts import HostTable, canonical_host
+
+if TYPE_CHECKING:
+    from policyguard.enforce.judge import Judge
 
 UNREADABLE_HOST: Final = "unreadable-host"
 HIDDEN_HOST: Final = "hidden-host"
+BLOCKED_STATUS: Final = 451
+BLOCKED_HEADERS: Final = (("content-type", "application/json"), ("x-policyguard", "blocked"))
 
 
-def check_request(guard: Judge, request: OutgoingRequest) -> None:
+class _Found(NamedTuple):
+    """What was found in a request.
+
+    Attributes:
+        flows: label, place, strength.
+        removable: labels of values that stand in it; a doubt about all of it is none.
+    """
+
+    flows: list[tuple[Label, str, Any]]
+    removable: frozenset[Label]
+
+
+def check_request(guard: Judge, request: OutgoingRequest) -> OutgoingRequest:
     """Search a request for labelled values and judge every flow that is found.
 
     Args:
         guard: whose policy counts.
         request: as it is about to be sent.
 
+    Returns:
+        The request that is to be sent: the same object, or one with placeholders for what is
+        denied where the mode is redact.
+
     Raises:
-        PolicyViolation: a flow is denied or conditional, and its mode is block.
+        PolicyViolation: a flow is denied or conditional, and its mode is block; or its mode is
+            redact, and the value can't be taken out.
 
     Cost: nothing but a look where nothing labelled was seen in the scope; else the search of
     `Registry.search` over the whole request.
     """
     registry = guard.registry
     if not len(registry) and not registry.saturated:
-        return
+        return request
+    found = _search(registry, request)
+    if not found.flows:
+        return request
+    sent = request
+
+    def redact(denied: frozenset[Label]) -> bool:
+        nonlocal sent
+        made = None
+        if denied <= found.removable:
+            made = redacted_request(sent, registry, denied.__contains__)
+        sent = made or sent
+        return made is not None
+
+    now = guard.in_force
+    # A host that holds a labelled value is shown to nobody.
+    hidden = any(where == "host" for _, where, _ in found.flows)
+    host = HIDDEN_HOST if hidden else _host(request)
+    observed = {"transport": transport_of(request)}
+    # Two recipients may claim one host: each is judged, so the stricter verdict counts, and what
+    # either may not have is taken out.
+    for recipient in _recipients(now.hosts, request, host):
+        guard.judge(
+            found.flows,
+            recipient,
+            at="http",
+            observed=observed,
+            host=host,
+            redact=redact,
+            now=now,
+        )
+    return sent
+
+
+def blocked_answer(violation: PolicyViolation) -> bytes:
+    """The body of the answer that a blocked request gets here instead of being sent; names only."""
+    decision = violation.decision
+    said = {
+        "schema": "policyguard/blocked/1",
+        "blocked": True,
+        "code": violation.code,
+        "reason": decision.reason,
+        "recipient": decision.flow.recipient,
+        "rules": list(decision.rules),
+    }
+    return json.dumps(said).encode()
+
+
+def _search(registry: Remembers, request: OutgoingRequest) -> _Found:
     payload = parts(request)
-    found: list[tuple[Label, str, Any]] = []
+    flows: list[tuple[Label, str, Any]] = []
     if not payload.readable and request.body and (whole := registry.exactly(request.body)):
         # A body that is one remembered value, such as a picture, is known without being read.
-        found += [(label, "body", "strong") for label in whole]
+        flows += [(label, "body", "strong") for label in whole]
         payload = parts(replace(request, body=None, streaming=False))
-    found += [(hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)]
+    flows += [(hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)]
+    removable = frozenset(label for label, _, _ in flows)
     if registry.saturated:
-        found.append((INCOMPLETE, "", "strong"))
+        flows.append((INCOMPLETE, "", "strong"))
     elif not payload.readable:
         # What can't be read may hold anything that was seen in this scope.
-        found.append((Label("", source=payload.why, evidence="suspected"), "", "strong"))
-    if not found:
-        return
-    # A host that holds a labelled value is shown to nobody.
-    host = HIDDEN_HOST if any(where == "host" for _, where, _ in found) else _host(request)
+        flows.append((Label("", source=payload.why, evidence="suspected"), "", "strong"))
+    return _Found(flows, removable)
+
+
+def _recipients(table: HostTable, request: OutgoingRequest, host: str) -> Iterable[str]:
     try:
-        recipients = recipients_of(guard.hosts, request) or (host,)
+        return recipients_of(table, request) or (host,)
     except Exception:  # noqa: BLE001 - whatever is wrong with the table, nobody is found in it
         # Denies: a host that can't be looked up is nobody that was declared.
-        recipients = (host,)
-    observed = {"transport": transport_of(request)}
-    # Two recipients may claim one host: each is judged, so the stricter verdict counts.
-    for recipient in recipients:
-        guard.judge(found, recipient, at="http", observed=observed, host=host)
+        return (host,)
 
 
 def _host(request: OutgoingRequest) -> str:

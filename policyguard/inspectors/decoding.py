@@ -69,11 +69,10 @@ def decompress(data: bytes, encoding: str | None, limits: Limits) -> bytes:
 
     Cost: linear in the result, which is capped before it exists.
     """
-    names = [name.strip().lower() for name in (encoding or "").split(",")]
-    names = [name for name in names if name not in ("", "identity", "aws-chunked")]
+    names = codings(encoding)
     if len(names) > 1:
         raise UnreadableError("nested compression")
-    name = names[0] if names else _sniffed(data)
+    name = names[0] if names else sniffed(data)
     if not name or not data:
         return data
     expand = _CODINGS.get(name)
@@ -83,7 +82,7 @@ def decompress(data: bytes, encoding: str | None, limits: Limits) -> bytes:
     plain = expand(data, cap)
     if len(plain) > cap:
         raise UnreadableError("decompresses beyond the cap")
-    if _sniffed(plain):
+    if sniffed(plain):
         raise UnreadableError("nested compression")
     return plain
 
@@ -94,7 +93,12 @@ def texts(data: bytes, charset: str | None) -> list[str]:
     The declared charset first, when it is one; then what the bytes look like. Two readings where a
     wrong declaration could hide the right one.
     """
-    readings: list[str] = []
+    return [text for _, text in readings(data, charset)]
+
+
+def readings(data: bytes, charset: str | None) -> list[tuple[str, str]]:
+    """As `texts`, each with the name of its charset."""
+    found: dict[str, str] = {}
     declared, guessed = _charsets(data, charset)
     for name in (*declared, *guessed):
         try:
@@ -102,9 +106,15 @@ def texts(data: bytes, charset: str | None) -> list[str]:
         except (UnicodeError, LookupError):
             # Denies nothing: the next reading is tried; without any the body is binary.
             continue
-        if text not in readings and (name in declared or _plausible(text)):
-            readings.append(text)
-    return readings
+        if text not in found and (name in declared or _plausible(text)):
+            found[text] = name
+    return [(name, text) for text, name in found.items()]
+
+
+def codings(encoding: str | None) -> list[str]:
+    """The layers of compression that a Content-Encoding header names."""
+    names = [name.strip().lower() for name in (encoding or "").split(",")]
+    return [name for name in names if name not in ("", "identity", "aws-chunked")]
 
 
 def _charsets(data: bytes, charset: str | None) -> tuple[list[str], list[str]]:
@@ -132,7 +142,8 @@ def _plausible(text: str) -> bool:
     return odd * 10 <= len(head)
 
 
-def _sniffed(data: bytes) -> str:
+def sniffed(data: bytes) -> str:
+    """The compression that bytes begin with; "" for none."""
     if data.startswith(_GZIP):
         return "gzip"
     return "zstd" if data.startswith(_ZSTD) else ""

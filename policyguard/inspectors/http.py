@@ -45,6 +45,7 @@ class OutgoingRequest:
         body: the bytes that are sent; None when there are none, or when they are not known.
         streaming: the body is sent from a stream; with `body` None it can't be read.
         port: as connected; None is the scheme's own.
+        started: its head has left already, so nothing of it can be changed any more.
     """
 
     method: str
@@ -56,6 +57,7 @@ class OutgoingRequest:
     body: bytes | None = None
     streaming: bool = False
     port: int | None = None
+    started: bool = False
 
     def __repr__(self) -> str:
         """Method, scheme and host: path, query, headers and body may hold data."""
@@ -158,14 +160,22 @@ def _body(request: OutgoingRequest, limits: Limits) -> Payload:
     if request.body is None:
         why = "a body that is streamed" if request.streaming else ""
         return Payload((), not why, why)
-    types = [
-        _text(value) for name, value in request.headers if _text(name).lower() == "content-type"
-    ]
-    codings = [
-        _text(value) for name, value in request.headers if _text(name).lower() == "content-encoding"
-    ]
-    kind = types[0] if types else None
-    return leaves(request.body, kind, limits=limits, encoding=", ".join(codings))
+    kind, encoding = content_type_of(request), content_encoding_of(request)
+    return leaves(request.body, kind, limits=limits, encoding=encoding)
+
+
+def content_type_of(request: OutgoingRequest) -> str | None:
+    """The header that says what the body is; the first, where several stand."""
+    return next(iter(_values(request, "content-type")), None)
+
+
+def content_encoding_of(request: OutgoingRequest) -> str:
+    """The layers of compression that the headers name."""
+    return ", ".join(_values(request, "content-encoding"))
+
+
+def _values(request: OutgoingRequest, wanted: str) -> list[str]:
+    return [_text(value) for name, value in request.headers if _text(name).lower() == wanted]
 
 
 def _text(value: str | bytes) -> str:

@@ -57,13 +57,35 @@ def split_parts(data: bytes, boundary: str) -> list[Part] | None:
     mark = b"--" + boundary.encode("utf-8", "replace")
     if not boundary or (not data.startswith(mark) and b"\n" + mark not in data):
         return None
-    line = re.compile(rb"(?:\A|\r?\n)" + re.escape(mark) + rb"(?:--)?[ \t]*(?=\r?\n|\Z)")
-    pieces = line.split(data, _PARTS)
+    pieces = _line(mark).split(data, _PARTS)
     if len(pieces) > _PARTS:
         return None
     parts = [_bare(pieces[0])] if pieces[0].strip() else []
     parts.extend(_part(piece) for piece in pieces[1:] if piece.strip())
     return parts
+
+
+def raw_parts(data: bytes, boundary: str) -> list[bytes]:
+    """The pieces of a multipart body with the boundaries between them; joined, they are the body.
+
+    Pieces stand at even places, boundaries at odd ones.
+    """
+    line = re.compile(b"(" + _line(b"--" + boundary.encode("utf-8", "replace")).pattern + b")")
+    return line.split(data, _PARTS)
+
+
+def head_and_body(piece: bytes) -> tuple[bytes, bytes] | None:
+    """The headers of one piece with the blank line after them, and its body; None without them."""
+    skipped = 2 if piece.startswith(b"\r\n") else 1 if piece.startswith(b"\n") else 0
+    if piece[skipped : skipped + 2] == b"\r\n" or piece[skipped : skipped + 1] == b"\n":
+        return None
+    blank = _BLANK_LINE.search(piece, skipped, _HEADERS)
+    return None if blank is None else (piece[: blank.end()], piece[blank.end() :])
+
+
+def _line(mark: bytes) -> re.Pattern[bytes]:
+    """A line that is a boundary, with the line's end before it."""
+    return re.compile(rb"(?:\A|\r?\n)" + re.escape(mark) + rb"(?:--)?[ \t]*(?=\r?\n|\Z)")
 
 
 def _part(piece: bytes) -> Part:

@@ -16,7 +16,15 @@ from policyguard.inspectors.decoding import Limits, UnreadableError, decompress,
 from policyguard.inspectors.leaves import Collector, looks_like_form
 from policyguard.inspectors.multipart import split_parts
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Payload", "leaves", "value_leaves"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Limits",
+    "Payload",
+    "is_binary",
+    "leaves",
+    "media_type",
+    "value_leaves",
+]
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -100,6 +108,20 @@ def value_leaves(value: object, *, limits: Limits = DEFAULT_LIMITS) -> Payload:
     return Payload(tuple(collector.leaves), not collector.why, collector.why)
 
 
+def media_type(content_type: str) -> tuple[str, dict[str, str]]:
+    """The type that a Content-Type header names, and its parameters."""
+    parameters = {
+        match[1].lower(): match[2] if match[2] is not None else match[3]
+        for match in _PARAMETER.finditer(content_type[:_HEADER])
+    }
+    return content_type.partition(";")[0].strip().lower(), parameters
+
+
+def is_binary(mime: str) -> bool:
+    """Whether a body of this type is not read as text."""
+    return _BINARY.match(mime) is not None
+
+
 def _body(
     collector: Collector, body: bytes, content_type: str | None, encoding: str | None
 ) -> None:
@@ -118,15 +140,11 @@ def _body(
 
 
 def _document(collector: Collector, path: str, data: bytes, content_type: str, level: int) -> None:
-    mime = content_type.partition(";")[0].strip().lower()
-    parameters = {
-        match[1].lower(): match[2] if match[2] is not None else match[3]
-        for match in _PARAMETER.finditer(content_type[:_HEADER])
-    }
+    mime, parameters = media_type(content_type)
     if mime.startswith("multipart/"):
         _multipart(collector, path, data, parameters.get("boundary", ""), level)
         return
-    readings = [] if _BINARY.match(mime) else texts(data, parameters.get("charset"))
+    readings = [] if is_binary(mime) else texts(data, parameters.get("charset"))
     if not readings:
         _binary(collector, path, data)
     for text in readings:

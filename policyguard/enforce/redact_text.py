@@ -1,0 +1,191 @@
+"""Documents with placeholders in the place of what may not leave: JSON, forms, XML, CSV, text.
+
+Layer: enforce. Everything that isn't replaced stays as it was written, sign by sign. What a
+document becomes is checked by the caller: a replacement that isn't enough is found there. Start
+reading at `redacted_text`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Final
+from urllib.parse import unquote_plus
+
+from policyguard.enforce.redaction import REDACTED, Look
+from policyguard.inspectors.leaves import Collector, looks_like_form
+from policyguard.inspectors.payload import DEFAULT_LIMITS, leaves
+from policyguard.labels.vectors import SHORTEST
+
+QUOTED: Final = "%5Bredacted%5D"
+"""The placeholder in a URL or form."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_JSON: Final = json.dumps(REDACTED)
+_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}:,]|[^\s\[\]{}:,"]++', re.DOTALL)
+_WORDS: Final = frozenset({"true", "false", "null"})
+_MARKUP: Final = re.compile(r"(?<=>)[^<>]+(?=<)")
+_CELL: Final = re.compile(r"[^,;\t\r\n]+")
+_DIGITS: Final = 400
+
+Holds = Callable[[object], bool]
+
+
+def redacted_text(text: str, mime: str, look: Look) -> str | None:
+    """A document without what is denied; None where there is no safe way.
+
+    JSON keeps its shape: a value or key becomes the placeholder, a vector one placeholder. Forms
+    keep their fields, XML and HTML their tags, CSV its cells. Any other text is replaced whole.
+
+    Args:
+        text: something denied stands in it.
+        mime: its declared type, "" if none.
+        look: what is denied.
+    """
+    plain = text.strip().removeprefix("\ufeff")
+    start = text.find(plain)
+    made = _document(plain, mime, look)
+    return None if made is None else text[:start] + made + text[start + len(plain) :]
+
+
+def redacted_form(text: str, holds: Holds) -> str:
+    """A form or a query string with the placeholder for denied names and values.
+
+    Args:
+        text: as sent.
+        holds: whether something denied stands in one decoded name or value.
+    """
+    return "&".join(_pair(piece, holds) for piece in text.split("&"))
+
+
+def _pair(piece: str, holds: Holds) -> str:
+    name, equals, value = piece.partition("=")
+    if name and holds(unquote_plus(name)):
+        name = QUOTED
+    if value and holds(unquote_plus(value)):
+        value = QUOTED
+    return f"{name}{equals}{value}"
+
+
+def _document(plain: str, mime: str, look: Look) -> str | None:
+    declared = "json" in mime
+    if declared or plain[:1] in ("{", "[", '"'):
+        made = _json(plain, look)
+        if made is not None or declared:
+            return made
+    if mime == _FORM or looks_like_form(plain):
+        return redacted_form(plain, look.leaf)
+    if "xml" in mime or "html" in mime or plain.startswith("<"):
+        return _MARKUP.sub(lambda found: _piece(found, look, markup=True), plain)
+    if "csv" in mime or "tab-separated" in mime:
+        return _CELL.sub(lambda found: _piece(found, look, markup=False), plain)
+    return REDACTED
+
+
+def _piece(found: re.Match[str], look: Look, *, markup: bool) -> str:
+    piece = unescape(found[0]) if markup else found[0].strip(" \"'")
+    return REDACTED if look.leaf(piece) else found[0]
+
+
+def _json(text: str, look: Look) -> str | None:
+    """One JSON document, or one on each line; None for anything else."""
+    if _is_json(text):
+        return _redacted_json(text, look)
+    lines = text.splitlines(keepends=True)
+    if len(lines) < 2 or lines[0].lstrip()[:1] not in ("{", "["):  # noqa: PLR2004 -- one line was tried
+        return None
+    made = []
+    for line in lines:
+        plain = line.rstrip()
+        if _is_json(plain):
+            made.append(_redacted_json(plain, look) + line[len(plain) :])
+        elif look.leaf(line):
+            return None
+        else:
+            made.append(line)
+    return "".join(made)
+
+
+def _is_json(text: str) -> bool:
+    return Collector(DEFAULT_LIMITS).json("", text, 0)
+
+
+def _redacted_json(text: str, look: Look) -> str:
+    made = _written(text, _tree(text), look.leaf, lambda _: False)
+    if _holds_document(made, look):
+        # Parts that are a value only together, such as a vector spelt out.
+        made = _written(made, _tree(made), look.leaf, lambda piece: _holds_document(piece, look))
+    return made
+
+
+def _holds_document(text: str, look: Look) -> bool:
+    return look.finds(leaves(text.encode("utf-8", "surrogatepass"), "application/json").leaves)
+
+
+@dataclass(slots=True)
+class _Node:
+    """One value or key of a JSON text, by its place; the first sign tells its kind."""
+
+    start: int
+    end: int = 0
+    parts: list[_Node] = field(default_factory=list)
+
+
+def _tree(text: str) -> _Node:
+    """The places of everything in a text that is known to be JSON. Cost: linear."""
+    root = _Node(0, len(text))
+    open_nodes = [root]
+    for token in _TOKEN.finditer(text):
+        sign = token[0][0]
+        if sign in ":,":
+            continue
+        if sign in "]}":
+            open_nodes.pop().end = token.end()
+            continue
+        node = _Node(token.start(), token.end())
+        open_nodes[-1].parts.append(node)
+        if sign in "[{":
+            open_nodes.append(node)
+    return root
+
+
+def _written(text: str, node: _Node, holds: Holds, together: Callable[[str], bool]) -> str:
+    """The text of a node with placeholders for what is denied.
+
+    Args:
+        text: the whole document.
+        node: in it.
+        holds: whether something denied stands in one value or key.
+        together: whether something denied stands in a document as a whole.
+    """
+    if not node.parts:
+        token = text[node.start : node.end]
+        return _JSON if token[:1] not in ("", "{", "[") and _denied(token, holds) else token
+    if text[node.start] == "[" and (vector := _vector(text, node)) is not None:
+        return _JSON if holds(vector) else text[node.start : node.end]
+    pieces, at = [], node.start
+    for part in node.parts:
+        pieces += [text[at : part.start], _written(text, part, holds, together)]
+        at = part.end
+    made = "".join([*pieces, text[at : node.end]])
+    return _JSON if together(made) else made
+
+
+def _denied(token: str, holds: Holds) -> bool:
+    return token not in _WORDS and holds(json.loads(token, parse_int=_integer))
+
+
+def _vector(text: str, node: _Node) -> tuple[int | float | str, ...] | None:
+    """The numbers of an array that holds nothing else, at least 16 of them."""
+    tokens = [text[part.start : part.end] for part in node.parts]
+    if len(tokens) < SHORTEST or any(token[0] in '"{[tfn' for token in tokens):
+        return None
+    return tuple(json.loads(token, parse_int=_integer) for token in tokens)
+
+
+def _integer(text: str) -> int | str:
+    """Giant integers stay text, as the search reads them."""
+    return int(text) if len(text) <= _DIGITS else text

@@ -20,6 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from policyguard.enforce.seen import ANYTHING
+from policyguard.stores.database import OWN, OWN_MARK
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
@@ -49,6 +50,9 @@ class Plugin:
 
         def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             del cursor
+            if connection.get_execution_options().get(OWN) is OWN_MARK:
+                # What the guard asks its own store is no flow of the program.
+                return
             name, (parameters, context, *_) = connection.dialect.name, rest
             dialect = _DIALECTS.get(name, name)
             check = guard.sql(statement, dialect=dialect, parameters=parameters)

@@ -97,7 +97,7 @@ class PolicyguardMiddleware:
             "facts": facts,
             "region": region,
         }
-        self._region_header = region_header
+        self._region_header = region_header.lower().encode("latin-1") if region_header else b""
         self._told: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,11 +125,11 @@ class PolicyguardMiddleware:
             subject=await self._ask("subject", scope),
             facts=facts,
             region=await self._region(scope),
-            gpc=any("1" in value for value in _values(scope, "sec-gpc")),
+            gpc=any("1" in value for value in _values(scope, b"sec-gpc")),
         )
 
     async def _region(self, scope: Scope) -> str | None:
-        if self._region_header is None:
+        if not self._region_header:
             return _code(await self._ask("region", scope))
         values = _values(scope, self._region_header)
         # Two answers are none: one of them may be the client's own.
@@ -206,10 +206,9 @@ def _only(error: BaseException) -> PolicyViolation | None:
     return error if isinstance(error, PolicyViolation) else None
 
 
-def _values(scope: Scope, header: str) -> list[str]:
-    wanted = header.lower().encode("latin-1")
+def _values(scope: Scope, header: bytes) -> list[str]:
     headers = scope.get("headers") or ()
-    return [value.decode("latin-1") for name, value in headers if name.lower() == wanted]
+    return [value.decode("latin-1") for name, value in headers if name.lower() == header]
 
 
 def _code(region: object) -> str | None:

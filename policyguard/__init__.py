@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PolicyGuardError,
         TermError,
     )
+    from policyguard.labels.sealed import Sealed
     from policyguard.labels.typed import Category
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "PolicyError",
     "PolicyGuardError",
     "PolicyViolation",
+    "Sealed",
     "TermError",
     "install",
     "uninstall",
@@ -47,6 +49,7 @@ _HOME = {
     "Guard": "policyguard.config",
     "NoPurpose": "policyguard.enforce.violation",
     "PolicyViolation": "policyguard.enforce.violation",
+    "Sealed": "policyguard.labels.sealed",
     "install": "policyguard.config",
     "uninstall": "policyguard.config",
 }

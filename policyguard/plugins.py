@@ -10,11 +10,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from policyguard.enforce.integrations import Plugin
+from policyguard.enforce.threads import ThreadsPlugin
 from policyguard.errors import PluginError
 
 GROUP: Final = "policyguard.plugins"
 # Only names that are ours are suggested: anybody can publish a distribution of another name.
-_OURS: Final = frozenset({"asgi", "httpx", "sqlalchemy"})
+_OURS: Final = frozenset({"asgi", "celery", "django", "flask", "httpx", "sqlalchemy", "wsgi"})
+# What needs no library comes with policyguard itself.
+_BUILT_IN: Final = {"threads": ThreadsPlugin}
 
 
 def available() -> dict[str, EntryPoint]:
@@ -32,6 +35,8 @@ def find_plugin(name: str) -> Plugin:
         PluginError: there is none of this name, it can't be imported, or it is no plugin; names its
             distribution.
     """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]()
     found = available()
     point = found.get(name)
     if point is None:

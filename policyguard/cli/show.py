@@ -227,10 +227,11 @@ def config(
         str, typer.Option("--config", metavar="FILE", help="Instead of the nearest one.")
     ] = "",
     shape: Format = Listing.text,
-) -> None:
+) -> int:
     """Print the configuration as the guard would use it.
 
-    That is the file, the environment, and the floor that the policy sets.
+    That is the file, the environment, and the floor that the policy sets. An expired waiver is a
+    finding.
     """
     from policyguard.config import load_config  # noqa: PLC0415 - not for `--help`
     from policyguard.enforce.modes import STRICTNESS  # noqa: PLC0415 - as above
@@ -243,11 +244,13 @@ def config(
     found = load_config(find_file(file, "policyguard.toml") if file else None).effective()
     if shape is Listing.json:
         say_json(found)
-        return
-    for key, value in found.items():
-        if key != "schema":
-            for line in _setting(key, value):
+    else:
+        for key, value in found.items():
+            for line in _setting(key, value) if key != "schema" else ():
                 say(line)
+    for waived in found["expired_waivers"]:
+        complain(f"policyguard: config: PG206 a waiver has expired: {waived}")
+    return Exit.FINDINGS if found["expired_waivers"] else Exit.CLEAN
 
 
 _NOTHING: Final[tuple[object, ...]] = (None, "", [], {})

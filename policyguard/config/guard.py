@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from policyguard.config.loaded import Loaded, load_config
+from policyguard.config.reload import Read, Reloader
 from policyguard.config.settings import ModeName
 from policyguard.enforce import guard as enforce
+from policyguard.enforce.asking import Store as SubjectStore
+from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.integrations import Plugin
 from policyguard.enforce.modes import STRICTNESS, Modes, from_environment
 from policyguard.enforce.ports import Reporter
+from policyguard.enforce.subjects import Subjects
 from policyguard.engine.compile import compile_policy
 from policyguard.errors import ConfigError, PluginError, Problem
 from policyguard.plugins import find_plugin
@@ -28,6 +32,8 @@ _LOGGER: Final = logging.getLogger("policyguard")
 
 class Guard(enforce.Guard):
     """A guard that knows how to load its parts and find its integrations."""
+
+    _reloader: Reloader | None = None
 
     @classmethod
     def load(
@@ -50,20 +56,19 @@ class Guard(enforce.Guard):
             PolicyError, DataMapError: with every problem, file:line:col.
         """
         if mode not in STRICTNESS:
-            problem = Problem("", 0, 0, "PG505", "unknown mode", "one of `block`, `flag`, `off`")
-            raise ConfigError([problem])
-        loaded = load_policy(policy)
-        labels = None
-        if data_map is not None:
-            labels = load_data_map(data_map, loaded.words, loaded.everyone)
-        modes = Modes(default=mode, floor=loaded.at_least, override=from_environment())
-        return cls(
-            compile_policy(loaded),
-            data_map=labels,
-            modes=modes,
-            reporters=reporters,
-            job_purpose=os.environ.get("POLICYGUARD_PURPOSE"),
+            hint = "one of `block`, `redact`, `flag`, `off`"
+            raise ConfigError([Problem("", 0, 0, "PG505", "unknown mode", hint)])
+
+        def read() -> tuple[InForce, tuple[Path, ...]]:
+            return _by_hand(Path(policy), None if data_map is None else Path(data_map), mode)
+
+        now, files = read()
+        made = cls(
+            now.snapshot, reporters=reporters, job_purpose=os.environ.get("POLICYGUARD_PURPOSE")
         )
+        made.in_force = now
+        made._reloader = Reloader(made, read, files)
+        return made
 
     @classmethod
     def from_config(
@@ -80,20 +85,39 @@ class Guard(enforce.Guard):
 
     @classmethod
     def _of(cls, loaded: Loaded, reporters: Sequence[Reporter]) -> Guard:
+        settings = loaded.settings
         made = cls(
             loaded.snapshot,
-            data_map=loaded.data_map,
-            modes=loaded.modes(),
             reporters=reporters,
-            routes=loaded.routes,
-            job_purpose=os.environ.get("POLICYGUARD_PURPOSE") or loaded.settings.purpose,
+            job_purpose=os.environ.get("POLICYGUARD_PURPOSE") or settings.purpose,
         )
-        if loaded.settings.telemetry:
+        made.swap(loaded.in_force())
+        made.on_block = settings.on_block
+        if settings.subjects is not None:
+            made.subjects = Subjects(_store(loaded, settings.subjects))
+        if settings.telemetry:
             from policyguard.observe.otel import exporting, observe  # noqa: PLC0415 - only where asked for
 
             made.took = observe(made).took
             made.exempt = exporting
+        made._reloader = Reloader(made, _again(loaded), loaded.files)
+        if settings.reload:
+            made._reloader.watch()
         return made
+
+    def reload(self) -> bool:
+        """Read policy, data map and configuration again; whether they are in force now.
+
+        What can't be used is logged (PG603) and changes nothing. Plugins, telemetry and the subject
+        store stay as they were at the start.
+        """
+        return self._reloader is not None and self._reloader.reload()
+
+    def close(self) -> None:
+        """Undo all integrations, and look for changed files no more."""
+        if self._reloader is not None:
+            self._reloader.close()
+        self.uninstall()
 
     def install(self, *plugins: str | Plugin) -> None:
         """Hook integrations by name; a second time does nothing.
@@ -113,6 +137,48 @@ class Guard(enforce.Guard):
             if done:
                 self.uninstall(*done)
             raise
+
+
+def _by_hand(
+    policy: Path, data_map: Path | None, mode: ModeName
+) -> tuple[InForce, tuple[Path, ...]]:
+    """What `Guard.load` puts in force, and the files it came from."""
+    loaded = load_policy(policy)
+    labels = None
+    if data_map is not None:
+        labels = load_data_map(data_map, loaded.words, loaded.everyone)
+    snapshot = compile_policy(loaded)
+    now = InForce(
+        snapshot,
+        data_map=labels,
+        modes=Modes(default=mode, floor=loaded.at_least, override=from_environment()),
+        hosts=hosts_of(snapshot),
+    )
+    files = [*map(Path, loaded.files), *([] if data_map is None else [data_map])]
+    return now, tuple(file.absolute() for file in files)
+
+
+def _again(loaded: Loaded) -> Read:
+    """Reads a configuration again, from where it was."""
+    file = loaded.file.absolute()
+
+    def read() -> tuple[InForce, tuple[Path, ...]]:
+        found = load_config(file)
+        return found.in_force(), found.files
+
+    return read
+
+
+def _store(loaded: Loaded, text: str) -> SubjectStore:
+    from policyguard.stores import open_store  # noqa: PLC0415 - only where asked for
+
+    try:
+        return open_store(text, folder=loaded.file.parent)
+    except ValueError as error:
+        # Denies: a program that was told to know persons doesn't start without. The sentence is
+        # our own; the text isn't shown, it may hold a password.
+        problem = Problem(str(loaded.file), 0, 0, "PG505", f"`subjects`: {error}")
+        raise ConfigError([problem]) from None
 
 
 # One guard per process may hook libraries: hooks are process-wide, so two would check twice and
@@ -137,7 +203,13 @@ def install(path: str | Path | None = None, *, reporters: Sequence[Reporter] = (
     for gap in loaded.gaps():
         _LOGGER.warning("PG506 %s", gap)
     guard = Guard._of(loaded, reporters)  # noqa: SLF001 - this module's own class
-    guard.install(*loaded.settings.plugins)
+    try:
+        # A purpose that ends at a thread's door would deny what the policy allows.
+        guard.install("threads", *loaded.settings.plugins)
+    except BaseException:
+        # Denies: the start; what was hooked is undone, and nothing goes on watching.
+        guard.close()
+        raise
     _process["guard"] = guard
     return guard
 
@@ -146,4 +218,4 @@ def uninstall() -> None:
     """Undo `install`; does nothing if there is nothing to undo."""
     guard = _process.pop("guard", None)
     if guard is not None:
-        guard.uninstall()
+        guard.close()

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from policyguard.config.settings import Settings, line_of, read_settings
+from policyguard.config.environment import misspelt
+from policyguard.config.settings import MatchSettings, Settings, line_of, read_settings
+from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.modes import Enforcement, Match, Modes, Switch, from_environment
-from policyguard.enforce.routes import Route, Routes, parse_route
+from policyguard.enforce.routes import JobPattern, Jobs, Route, Routes, parse_route
+from policyguard.enforce.waivers import Waiver, Waivers
 from policyguard.engine.compile import Snapshot, compile_policy
 from policyguard.errors import ConfigError, Problem
 from policyguard.policy.assemble import load_policy
@@ -42,10 +45,40 @@ class Loaded:
             if settings.data_map is not None
             else None
         )
-        problems = list(self._unknown_words())
+        self._shadow = None if settings.shadow is None else load_policy(self._path(settings.shadow))
+        problems = [*self._unknown_words(), *self._wide_waivers()]
         self.routes = Routes(self._routes(problems))
         if problems:
             raise ConfigError(problems)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that was read."""
+        named = [self.file, *map(Path, self.policy.files)]
+        named += [] if self.settings.data_map is None else [self._path(self.settings.data_map)]
+        named += [] if self._shadow is None else map(Path, self._shadow.files)
+        return tuple(dict.fromkeys(file.absolute() for file in named if file.exists()))
+
+    def in_force(self) -> InForce:
+        """The policy with its surroundings, ready for a guard."""
+        jobs = (JobPattern(name, purpose) for name, purpose in self.settings.jobs.items())
+        return InForce(
+            self.snapshot,
+            data_map=self.data_map,
+            modes=self.modes(),
+            waivers=self.waivers(),
+            routes=self.routes,
+            jobs=Jobs(jobs),
+            shadow=None if self._shadow is None else compile_policy(self._shadow),
+            hosts=hosts_of(self.snapshot),
+        )
+
+    def waivers(self) -> Waivers:
+        """The exceptions that the settings make."""
+        return Waivers(
+            Waiver(Match(**entry.match.model_dump()), entry.owner, entry.reason, entry.expires)
+            for entry in self.settings.waivers
+        )
 
     def _path(self, name: str) -> Path:
         path = self.file.parent / name
@@ -73,22 +106,35 @@ class Loaded:
     def _unknown_words(self) -> Iterable[Problem]:
         words, recipients = self.policy.words, self.policy.everyone
         purposes: dict[str | None, None] = dict.fromkeys(self.settings.routes.values())
+        purposes |= dict.fromkeys(self.settings.jobs.values())
         purposes[self.settings.purpose] = None
         rules = {rule.id for rule in self.policy.rules} | {
             kept.id for kept in self.policy.retention
         }
-        for entry in self.settings.enforcement:
-            purposes[entry.match.purpose] = None
+        for match in self._matches():
+            purposes[match.purpose] = None
             for kind, word, known in (
-                ("recipient", entry.match.recipient, recipients),
-                ("rule", entry.match.rule, rules),
-                ("data category", entry.match.data, words.data.phrases),
+                ("recipient", match.recipient, recipients),
+                ("rule", match.rule, rules),
+                ("data category", match.data, words.data.phrases),
             ):
                 if word is not None and word not in known:
                     yield self._unknown(kind, word, known)
         for purpose in purposes:
             if purpose is not None and purpose not in words.purposes:
                 yield self._unknown("purpose", purpose, words.purposes.phrases)
+
+    def _matches(self) -> Iterator[MatchSettings]:
+        yield from (entry.match for entry in self.settings.enforcement)
+        yield from (entry.match for entry in self.settings.waivers)
+
+    def _wide_waivers(self) -> Iterator[Problem]:
+        for entry in self.settings.waivers:
+            match = entry.match
+            if not (match.rule or match.recipient or match.data or match.purpose):
+                hint = "name a rule, a recipient, data or a purpose"
+                what = "a waiver lets everything pass"
+                yield self.problem("PG505", what, entry.owner, hint)
 
     def _unknown(self, kind: str, word: str, known: Iterable[str]) -> Problem:
         near = difflib.get_close_matches(word, list(known), n=1)
@@ -120,7 +166,7 @@ class Loaded:
             found.append("sqlalchemy is hooked without a data map: no column has a label")
         if self.data_map is not None and "sqlalchemy" not in plugins:
             found.append("there is a data map, but no database plugin is listed that reads it")
-        return found
+        return found + misspelt()
 
     def effective(self) -> dict[str, Any]:
         """What counts in the end, and why; plain data for `policyguard config --effective`."""
@@ -149,6 +195,16 @@ class Loaded:
                 entry.model_dump(mode="json", by_alias=True, exclude_none=True)
                 for entry in self.settings.enforcement
             ],
+            "on_block": self.settings.on_block,
+            "reload": self.settings.reload,
+            # A URL may hold a password.
+            "subjects": None if self.settings.subjects is None else "set",
+            "shadow": self.settings.shadow,
+            "jobs": [{"job": job.name, "purpose": job.purpose} for job in self.in_force().jobs.all],
+            "waivers": [
+                entry.model_dump(mode="json", exclude_none=True) for entry in self.settings.waivers
+            ],
+            "expired_waivers": [waiver.subject for waiver in self.waivers().expired()],
         }
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from policyguard.config.environment import overrides
 from policyguard.errors import ConfigError, Problem
 from policyguard.policy.conditions import Part
 from policyguard.policy.flow import Reason
@@ -24,7 +25,7 @@ from policyguard.policy.loader import Limits, read_regular
 from policyguard.policy.terms import RecipientKind
 
 NAMES: Final = ("policyguard.toml", "pyproject.toml")
-ModeName = Literal["block", "flag", "off"]
+ModeName = Literal["block", "redact", "flag", "off"]
 _WANTED: Final = (
     ("string", "text in quotes"),
     ("bool", "true or false"),
@@ -57,13 +58,26 @@ def _day(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
+Day = Annotated[date, BeforeValidator(_day)]
+Words = Annotated[str, Field(min_length=1, pattern=r"\S")]
+
+
 class EnforcementSettings(Part):
     """One entry: a mode for the flows that match, from a day on, for a share of the scopes."""
 
     match: MatchSettings
     mode: ModeName
-    from_: Annotated[date, BeforeValidator(_day)] | None = Field(None, alias="from")
+    from_: Day | None = Field(None, alias="from")
     percent: Annotated[int, Field(ge=0, le=100)] = 100
+
+
+class WaiverSettings(Part):
+    """A reviewed exception: denied flows that pass until a day, and who answers for it."""
+
+    match: MatchSettings
+    owner: Words = Field(description="who answers for it")
+    reason: Words = Field(description="why it is needed")
+    expires: Day = Field(description="its last day; after it the waiver counts as absent")
 
 
 class Settings(Part):
@@ -72,14 +86,29 @@ class Settings(Part):
     policy: str = Field(description="the policy file, relative to this file")
     data_map: str | None = Field(None, description="the data map, relative to this file")
     mode: ModeName = Field("block", description="what is done about a denied flow")
+    on_block: Literal["raise", "respond"] = Field(
+        "raise", description="a blocked request raises, or is answered with a local 451"
+    )
     switch_file: str | None = Field(None, description="a file with one word, a mode; read live")
     purpose: str | None = Field(None, description="the purpose where code and route say none")
+    subjects: str | None = Field(
+        None,
+        description="facts about persons: `sqlite:///FILE`, a URL, `module:object`",
+    )
+    shadow: str | None = Field(
+        None, description="a second policy that is only compared, relative to this file"
+    )
+    reload: bool = Field(
+        default=False, strict=True, description="read changed files again while running"
+    )
     plugins: tuple[str, ...] = Field((), description="integrations to install")
     telemetry: bool = Field(
         default=False, strict=True, description="report violations to OpenTelemetry"
     )
     routes: dict[str, str] = Field(default_factory=dict, description="purposes by route")
+    jobs: dict[str, str] = Field(default_factory=dict, description="purposes by background job")
     enforcement: tuple[EnforcementSettings, ...] = Field((), description="first match wins")
+    waivers: tuple[WaiverSettings, ...] = Field((), description="exceptions that end")
 
 
 def read_settings(path: str | Path | None = None) -> tuple[Path, str, Settings]:
@@ -87,15 +116,18 @@ def read_settings(path: str | Path | None = None) -> tuple[Path, str, Settings]:
 
     Args:
         path: policyguard.toml or pyproject.toml; by default `POLICYGUARD_CONFIG`, else the nearest
-            of these in the working folder or above it.
+            of these in the working folder or above it, else none if `POLICYGUARD_POLICY` is set.
 
     Returns:
-        The file, its text, and the settings.
+        The file, its text, and the settings with what the environment says in their place.
 
     Raises:
         ConfigError: it is missing or wrong, with every problem.
     """
-    file = Path(path or os.environ.get("POLICYGUARD_CONFIG") or _find())
+    named = path or os.environ.get("POLICYGUARD_CONFIG")
+    file = Path(named) if named else _find()
+    if file is None:
+        return _validated(Path.cwd() / NAMES[0], "", {})
     try:
         text = read_regular(file, _LIMITS).decode("utf-8")
     except (OSError, ValueError) as error:
@@ -104,22 +136,27 @@ def read_settings(path: str | Path | None = None) -> tuple[Path, str, Settings]:
         why = error.strerror if isinstance(error, OSError) else broken
         message = f"can't read the configuration: {str(why).lower()}"
         raise ConfigError([Problem(str(file), 0, 0, "PG501", message)]) from None
-    table = _table(file, text)
+    return _validated(file, text, _table(file, text))
+
+
+def _validated(file: Path, text: str, table: Mapping[str, Any]) -> tuple[Path, str, Settings]:
     try:
-        settings = Settings.model_validate(table)
+        settings = Settings.model_validate({**table, **overrides()})
     except ValidationError as error:
         # Denies: a configuration with any problem starts nothing.
         raise ConfigError(_problems(file, text, error)) from None
     return file, text, settings
 
 
-def _find() -> Path:
+def _find() -> Path | None:
     here = Path.cwd()
     for folder in (here, *here.parents):
         for name in NAMES:
             file = folder / name
             if file.is_file() and (name != "pyproject.toml" or _has_table(file)):
                 return file
+    if "policy" in overrides():
+        return None
     message = "no configuration: neither policyguard.toml nor [tool.policyguard] in pyproject.toml"
     raise ConfigError([Problem("", 0, 0, "PG501", message, "`policyguard init` writes one")])
 
@@ -158,7 +195,7 @@ def _table(file: Path, text: str) -> Mapping[str, Any]:
 
 @cache
 def _keys() -> tuple[str, ...]:
-    parts = (Settings, EnforcementSettings, MatchSettings)
+    parts = (Settings, EnforcementSettings, MatchSettings, WaiverSettings)
     return tuple(f.alias or n for part in parts for n, f in part.model_fields.items())
 
 
@@ -192,8 +229,8 @@ def _place(text: str, steps: tuple[int | str, ...]) -> int:
         if isinstance(step, int):
             header = rf"\s*\[\[[^#]*\b{re.escape(str(steps[number - 1]))}\s*\]\]"
             after = line_of(text, header, nth=step) - 1
-        elif step == "routes":
-            after = line_of(text, r"\s*\[[^#\[]*\broutes\s*\]") - 1
+        elif step in ("routes", "jobs"):
+            after = line_of(text, rf"\s*\[[^#\[]*\b{step}\s*\]") - 1
     names = [step for step in steps if isinstance(step, str)]
     for name in reversed(names):
         key = rf"(?:[^#]*[\s\"'.{{,\[])?{re.escape(name)}[\"']?\s*[=\].]"

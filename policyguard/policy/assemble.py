@@ -192,6 +192,7 @@ def merge(sources: Sequence[Source], problems: list[Problem]) -> Policy:
     child = sources[-1].model
     places: dict[str, Mark] = {}
     for source in sources:
+        places[f"file {source.document.file}"] = (source.document.file, 1, 1)
         for section in ("rules", "retention"):
             found = source.document.item_places(section)
             for part, index in zip(

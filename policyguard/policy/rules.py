@@ -343,6 +343,11 @@ class Policy(Part):
             found[name] = given.model_copy(update={"kind": kind})
         return found
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that this policy was read from, parents first; none for text in memory."""
+        return tuple(mark[0] for name, mark in self._places.items() if name.startswith("file "))
+
     def place(self, identifier: str) -> str:
         """`file:line` of a rule or retention, "" if it came from no file."""
         file, line, _ = self.mark(identifier)

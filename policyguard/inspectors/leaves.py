@@ -195,7 +195,7 @@ class Collector:
                 self.add(f"{here}#key", name)
             else:
                 here = join(path, "*")
-                self.add(f"{here}#key", key if issubclass(type(key), _SCALARS) else None)
+                children.append((f"{here}#key", key))  # a tuple, an enumeration, a frozen object
             children.append((here, value))
         return children
 

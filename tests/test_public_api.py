@@ -46,6 +46,7 @@ GUARD = [
     "hosts",
     "install",
     "job",
+    "jobs",
     "judge",
     "label",
     "labels_in",

@@ -22,7 +22,7 @@ from policyguard.enforce.integrations import Integrations, Plugin
 from policyguard.enforce.modes import Modes
 from policyguard.enforce.ports import At, Reporter
 from policyguard.enforce.redaction import redacted_value
-from policyguard.enforce.routes import Routes
+from policyguard.enforce.routes import Jobs, Routes
 from policyguard.enforce.sinks import SinkDecorator
 from policyguard.enforce.site import call_site
 from policyguard.enforce.transforms import TransformDecorator, last_day
@@ -77,6 +77,11 @@ class Guard(Entering):
     def routes(self) -> Routes:
         """Purposes by route."""
         return self.in_force.routes
+
+    @property
+    def jobs(self) -> Jobs:
+        """Purposes by background job."""
+        return self.in_force.jobs
 
     def swap(self, now: InForce) -> None:
         """Put another policy with its surroundings in force, whole.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from policyguard.enforce.context import current_scope
@@ -35,6 +36,14 @@ class _Case(NamedTuple):
     waiver: Waiver | None
 
 
+class _Place(NamedTuple):
+    """Where denied flows were seen."""
+
+    at: At
+    sent_at: str
+    host: str
+
+
 def settle(
     judge: Judge,
     now: InForce,
@@ -60,13 +69,13 @@ def settle(
     ordered = sorted(denied, key=lambda each: each.rank, reverse=True)
     cases = [_case(now, one, at) for one in ordered]
     redacted = _redacted(cases, redact)
-    sent_at = call_site()
+    place = _Place(at, call_site(), host)
     blocked = []
     for case in cases:
         effect: Effect = "waived" if case.waiver else _EFFECTS.get(case.mode, "blocked")
         if case.mode == "redact" and redacted:
             effect = "redacted"
-        violation = _report(judge, now, case, effect, at=at, host=host, sent_at=sent_at)
+        violation = _report(judge, now, case, effect, place)
         if violation is not None:
             blocked.append(violation)
     if blocked:
@@ -102,45 +111,48 @@ def _redacted(cases: Sequence[_Case], redact: Redact | None) -> bool:
 
 
 def _report(
-    judge: Judge,
-    now: InForce,
-    case: _Case,
-    effect: Effect,
-    *,
-    at: At,
-    host: str,
-    sent_at: str,
+    judge: Judge, now: InForce, case: _Case, effect: Effect, place: _Place
 ) -> PolicyViolation | None:
     """Count and report one denied flow; the violation if it is to be raised."""
     one = case.judged
     judge.tally.denied(one.decision, "deny" if effect == "blocked" else effect, case.mode)
     if effect == "ignored":
         return None
-    violation = build(now.snapshot, one, at=at, sent_at=sent_at, transforms=judge.transforms)
-    if effect != "blocked":
-        violation.what = violation.what.replace("blocked:", f"{effect}:", 1)
-    if case.waiver is not None:
-        violation.because = f"{violation.because}\n{case.waiver.sentence}"
+    violation = partial(_violation, now, case, effect, place, judge.transforms)
+    raised = violation() if effect == "blocked" else None
     scope = current_scope()
     record = Record(
         decision=one.decision,
         mode=case.mode,
         effect=effect,
-        at=at,
+        at=place.at,
         source=one.label.source,
         read_at=one.label.at,
-        sent_at=sent_at,
+        sent_at=place.sent_at,
         where=one.where,
-        host=host,
+        host=place.host,
         strength=one.strength,
         route=scope.route if scope else "",
-        fingerprint=fingerprint(one.decision, at, one.label.source, sent_at),
+        fingerprint=fingerprint(one.decision, place.at, one.label.source, place.sent_at),
         policy=now.snapshot.id,
-        message=str(violation),
+        say=lambda: str(raised or violation()),
     )
     for reporter in judge.reporters:
         _tell(reporter, record)
-    return violation if effect == "blocked" else None
+    return raised
+
+
+def _violation(
+    now: InForce, case: _Case, effect: Effect, place: _Place, transforms: frozenset[str]
+) -> PolicyViolation:
+    """A denied flow in words, with what became of it."""
+    made = build(
+        now.snapshot, case.judged, at=place.at, sent_at=place.sent_at, transforms=transforms
+    )
+    made.what = made.what.replace("blocked:", f"{effect}:", 1)
+    if case.waiver is not None:
+        made.because = f"{made.because}\n{case.waiver.sentence}"
+    return made
 
 
 def _tell(reporter: Reporter, record: Record) -> None:

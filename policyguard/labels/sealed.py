@@ -19,7 +19,7 @@ from policyguard.policy.flow import RAW, Form, Label, close_form
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 T_co = TypeVar("T_co", covariant=True)
@@ -98,7 +98,7 @@ class Sealed(Generic[T_co]):
     def __repr__(self) -> str:
         """The category in a constant text, which tells nothing about the value."""
         try:
-            return f"<sealed {self.label.data}>"
+            return f"<sealed {_LABEL.__get__(self).data}>"
         except AttributeError:
             # Denies nothing: it was made around its constructor and holds nothing.
             return "<sealed>"
@@ -157,6 +157,15 @@ class Sealed(Generic[T_co]):
         from policyguard.labels.sealedfield import sealed_schema  # noqa: PLC0415 - pydantic comes when a model needs it
 
         return sealed_schema(cls, source, handler, annotated.get())
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> dict[str, Any]:
+        """What a client sends and gets."""
+        from policyguard.labels.sealedfield import json_schema  # noqa: PLC0415 - as above
+
+        return json_schema(schema, handler)
 
 
 # The descriptors leave the class: no attribute, no `vars`, no walk over slots gets at them.

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError, ValidationError, core_schema
 from policyguard.errors import TermError
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo
     from pydantic_core import CoreSchema
 
     from policyguard.labels.sealed import Sealed
@@ -59,16 +59,22 @@ def sealed_schema(
             del value
         raise _invalid(data)
 
+    def write(held: Any, how: SerializationInfo) -> Any:
+        if how.mode == "python":
+            return held
+        # A field that was set without validation may hold the bare value: never its text.
+        return repr(held) if type(held) is kind else f"<sealed {data}>"
+
     return core_schema.no_info_wrap_validator_function(
         validate,
         inner,
-        serialization=core_schema.plain_serializer_function_ser_schema(
-            # A field that was set without validation may hold the bare value: never its text.
-            lambda held: repr(held) if type(held) is kind else f"<sealed {data}>",
-            return_schema=core_schema.str_schema(),
-            when_used="json",
-        ),
+        serialization=core_schema.plain_serializer_function_ser_schema(write, info_arg=True),
     )
+
+
+def json_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """What a client sends: the type in brackets; what it gets: text."""
+    return {"type": "string"} if handler.mode == "serialization" else handler(schema)
 
 
 def _invalid(data: str) -> ValidationError:

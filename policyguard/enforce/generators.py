@@ -40,6 +40,7 @@ async def _pg_wrapper({head}):
                 await _pg_on(_pg_inner.aclose())
                 raise
             except BaseException as _pg_error:
+                # Denies: nothing; what is thrown belongs to the bare generator.
                 _pg_value = await _pg_on(_pg_inner.athrow(_pg_error))
             else:
                 _pg_value = await _pg_on(_pg_inner.asend(_pg_sent))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def said() -> set[str]:
     """The codes in the source, but for the table itself."""
     files = [*(ROOT / "policyguard").rglob("*.py"), *(ROOT / "plugins").glob("*/policyguard_*.py")]
-    texts = (path.read_text("utf-8") for path in files if path.name != "codes.py")
+    texts = (path.read_text("utf-8") for path in files if path.parent.name != "codes")
     return {code for text in texts for code in re.findall(r"\bPG\d{3}\b", text)}
 
 

@@ -39,7 +39,7 @@ _RUNNING: Final = {
         "The subject store doesn't answer",
         "What is known about a person could not be looked up in time or can't be used, so it counts"
         " as unknown, and flows that depend on it are blocked.",
-        "Look at the store: is it up, quick, and does it give a mapping of facts?",
+        "Look at whether the store is up and quick, and gives a mapping of facts.",
     ),
     "PG206": Code(
         "A waiver has expired",

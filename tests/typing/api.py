@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Annotated, Any, assert_type
 
 import policyguard
-from policyguard import Category, Decision, Guard, PolicyViolation
+from policyguard import Category, Decision, Guard, PolicyViolation, Sealed
 
 guard: Guard = policyguard.install()
 loaded = Guard.load("policy.yaml", data_map="data-map.yaml", mode="flag")
@@ -39,6 +39,12 @@ def steps(number: int) -> Generator[int, str, bool]:
 async def async_steps() -> AsyncGenerator[int, None]:
     """An async generator function."""
     yield 1
+
+
+@guard.transform("aggregated", reviewed_by="privacy", expires="2030-01-01")
+def total(rows: list[int], /, *, start: int = 0) -> float:
+    """A reviewed claim keeps the types too."""
+    return float(sum(rows, start))
 
 
 class Holder:
@@ -92,3 +98,21 @@ def caught(error: PolicyViolation) -> tuple[Decision, str, str]:
 
 
 bound: Callable[..., Any] = guard.bind(plain)
+assert_type(guard.bind(plain)(1, text="x"), list[str])
+guard.bind(plain)("1")  # type: ignore[arg-type]  # bound functions keep their parameters
+assert_type(total([1], start=2), float)
+total(rows=[1])  # type: ignore[call-arg]  # positional-only stays positional-only
+
+sealed = guard.seal("x@example.org", "user.contact.email")
+assert_type(sealed, Sealed[str])
+assert_type(guard.open(sealed, to="self"), str)
+assert_type(guard.redact({"a": [1]}, to="pixel"), dict[str, list[int]])
+guard.open("x", to="self")  # type: ignore[arg-type]  # only what is sealed can be opened
+
+
+async def requests() -> None:
+    """Scopes of requests, jobs and batches are blocks of both kinds."""
+    async with guard.request("GET", "/me", subject=1, region="DE", gpc=True):
+        with guard.job("reports.daily", purpose="analytics.reporting"):
+            async with guard.context(subjects=[1, 2, 3]):
+                assert_type(guard.reload(), bool)

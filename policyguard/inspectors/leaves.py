@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _VECTOR: Final = 16
 _NUMBERS: Final = frozenset({int, float})
 _DIGITS_OF_AN_INTEGER: Final = 400
+_LONG_KEY: Final = 24  # a document in base64 is no shorter
 _NAME: Final = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 _MANY_DIGITS: Final = re.compile(r"\d.*\d.*\d.*\d.*\d.*\d")
 _FIELD: Final = re.compile(r"[A-Za-z0-9_$.\[\]-]{1,128}")
@@ -117,7 +118,7 @@ class Collector:
             if issubclass(type(node), _SCALARS):
                 self.add(here, node)
                 continue
-            children = self._children(here, node)
+            children = self._children(here, node, level)
             if children is None or depth >= self.limits.depth:
                 self.unreadable("nested too deep" if children is not None else "unknown object")
                 continue
@@ -146,7 +147,7 @@ class Collector:
                 self.text(join(path, "*"), name, level)
                 continue
             here = self.named(path, name)
-            self.text(f"{here}#key", name, self.limits.nested)
+            self._key(here, name, level)
             self.text(here, value, level)
 
     def named(self, path: str, name: str) -> str:
@@ -165,12 +166,12 @@ class Collector:
             known = self._segments[key] = key if plain else "*"
         return known
 
-    def _children(self, path: str, node: object) -> list[tuple[str, object]] | None:
+    def _children(self, path: str, node: object, level: int) -> list[tuple[str, object]] | None:
         """Paths and values below a container; None when it can't be looked into."""
         if type(node) is Pairs:
-            return self._members(path, node)
+            return self._members(path, node, level)
         if issubclass(type(node), dict):
-            return self._members(path, dict.items(cast("dict[object, object]", node)))
+            return self._members(path, dict.items(cast("dict[object, object]", node)), level)
         for kind, iterate in _SEQUENCES:
             if issubclass(type(node), kind):
                 return self._items(path, list(iterate(node)))
@@ -182,17 +183,24 @@ class Collector:
         if "__policyguard_sealed__" in type(node).__dict__:
             return []  # a seal lets nothing out; its label is found by its type
         fields = stored_fields(node)
-        return None if fields is None else self._members(path, fields)
+        return None if fields is None else self._members(path, fields, level)
+
+    def _key(self, here: str, name: str, level: int) -> None:
+        """A key; one that is long enough may hold a document, like any text."""
+        if len(name) < _LONG_KEY:
+            self.add(f"{here}#key", name)
+        else:
+            self.text(f"{here}#key", name, level)
 
     def _members(
-        self, path: str, pairs: Iterable[tuple[object, object]]
+        self, path: str, pairs: Iterable[tuple[object, object]], level: int
     ) -> list[tuple[str, object]]:
         children: list[tuple[str, object]] = []
         for key, value in pairs:
             if issubclass(type(key), str):
                 name = str.__str__(cast("str", key))
                 here = join(path, self.segment(name))
-                self.add(f"{here}#key", name)
+                self._key(here, name, level)
             else:
                 here = join(path, "*")
                 children.append((f"{here}#key", key))  # a tuple, an enumeration, a frozen object
@@ -255,7 +263,8 @@ def join(path: str, step: str) -> str:
 
 def looks_like_form(text: str) -> bool:
     """Whether `text` is nothing but `name=value` pairs."""
-    return "=" in text[:129] and _FORM.fullmatch(text) is not None
+    # What ends in `=` only is more likely base64; as text it is searched just as well.
+    return "=" in text.rstrip("=")[:129] and _FORM.fullmatch(text) is not None
 
 
 def _integer(text: str) -> int | str:

@@ -11,6 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from policyguard import NoPurpose, PolicyViolation
+from policyguard.enforce import egress
+from policyguard.enforce.modes import Enforcement, Match
 from policyguard.inspectors.http import OutgoingRequest
 from policyguard.policy.flow import RAW
 from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, COUNTING, EMAIL, LIKES, Memory, counts, guard
@@ -85,6 +87,116 @@ def test_a_request_without_labelled_values_passes() -> None:
     with GUARD.purpose(ADS):
         GUARD.remember(ADDRESS, GUARD.label(EMAIL))
         GUARD.egress(request({"user": {"mail": "somebody@else.example"}}))
+
+
+def test_an_allowed_request_is_the_same_object() -> None:
+    """Nothing found, nothing denied, nothing remembered: what is sent is what was given."""
+    for mode in ("block", "redact", "flag"):
+        made = guard(mode)
+        clean, mail = request({"n": 1}), request({"m": ADDRESS}, host="mail.example", path="/send")
+        with made.purpose(ACCOUNT):
+            assert made.egress(mail) is mail
+            made.remember(ADDRESS, made.label(EMAIL))
+            assert made.egress(mail) is mail
+            assert made.egress(clean) is clean
+    flagging = guard("flag")
+    with flagging.purpose(ADS):
+        flagging.remember(ADDRESS, flagging.label(EMAIL))
+        told = request({"m": ADDRESS})
+        assert flagging.egress(told) is told
+
+
+def test_in_mode_redact_what_is_denied_leaves_as_a_placeholder() -> None:
+    """Another request is returned; the one that was given stays, and the record says so."""
+    memory = Memory()
+    made = guard("redact", memory)
+    given = request({"m": ADDRESS, "n": 1}, query=f"em={quote(ADDRESS)}&x=1")
+    with made.purpose(ADS):
+        made.remember(ADDRESS, made.label(EMAIL))
+        sent = made.egress(given)
+        assert made.egress(sent) is sent
+    assert (sent.body, sent.query) == (b'{"m": "[redacted]", "n": 1}', "em=%5Bredacted%5D&x=1")
+    assert given == request({"m": ADDRESS, "n": 1}, query=f"em={quote(ADDRESS)}&x=1")
+    assert {(record.effect, record.mode) for record in memory.records} == {("redacted", "redact")}
+    assert ADDRESS not in str(memory.records)
+    assert counts(made)["redacted", "pixel", "redact"] == 1
+
+
+def test_what_may_go_stays_beside_what_may_not() -> None:
+    """One label is denied, the other allowed: only the denied one is taken out."""
+    made = guard("redact")
+    likes = "blue whale quarterly"
+    with made.context(purpose=ADS, facts={"consent": {ADS: True}}):
+        made.remember(ADDRESS, made.label(EMAIL))
+        made.remember(likes, made.label(LIKES))
+        sent = made.egress(request({"m": ADDRESS, "likes": likes}))
+    assert sent.body == b'{"m": "[redacted]", "likes": "blue whale quarterly"}'
+
+
+DOUBTS: dict[str, OutgoingRequest] = {
+    "path": request(path=f"/tr/{quote(ADDRESS)}"),
+    "binary": typed("image/png", b"\x89PNG\x00" + ADDRESS.encode() + b"\xff\x00"),
+    "a stream": request(streaming=True),
+    "a stream with something in its head": request(streaming=True, query=f"em={quote(ADDRESS)}"),
+    "begun": request(started=True, query=f"em={quote(ADDRESS)}"),
+}
+
+
+@pytest.mark.parametrize("sent", DOUBTS.values(), ids=DOUBTS)
+def test_what_cannot_be_redacted_is_blocked(sent: OutgoingRequest) -> None:
+    """Mode redact passes nothing that it couldn't take out."""
+    made = guard("redact")
+    with made.purpose(ADS):
+        made.remember(ADDRESS, made.label(EMAIL))
+        with pytest.raises(PolicyViolation) as caught:
+            made.egress(sent)
+    assert ADDRESS not in str(caught.value)
+    assert ("deny", "pixel", "redact") in counts(made)
+
+
+def test_a_redaction_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks in it, and whatever text the error has."""
+
+    def broken(*_: object) -> OutgoingRequest:
+        raise RuntimeError(ADDRESS)
+
+    monkeypatch.setattr(egress, "redacted_request", broken)
+    made = guard("redact")
+    with made.purpose(ADS):
+        made.remember(ADDRESS, made.label(EMAIL))
+        with pytest.raises(PolicyViolation) as caught:
+            made.egress(request({"m": ADDRESS}))
+    assert ADDRESS not in str(caught.value)
+
+
+def test_where_two_claim_a_host_both_must_be_satisfied() -> None:
+    """What either may not have is taken out; where one of them blocks, nothing is sent."""
+    shared = request({"page": ADDRESS}, host="shared.example", path="/")
+    made = guard("redact")
+    with made.purpose(COUNTING):
+        made.remember(ADDRESS, made.label(LIKES))
+        assert made.egress(shared).body == b'{"page": "[redacted]"}'
+    strict = guard("redact")
+    strict.modes.entries = [Enforcement(Match(recipient="other_counter"), "block")]
+    with strict.purpose(ADS):
+        strict.remember(ADDRESS, strict.label(EMAIL))
+        with pytest.raises(PolicyViolation) as caught:
+            strict.egress(shared)
+    assert caught.value.decision.flow.recipient == "other_counter"
+
+
+def test_the_answer_to_a_blocked_request_holds_names_only() -> None:
+    """What an integration answers by itself: code, reason, recipient, rules."""
+    found = denied(request({"m": ADDRESS}, host="mail.example", scheme="http"), ACCOUNT)
+    answer = json.loads(egress.blocked_answer(found))
+    assert answer == {
+        "schema": "policyguard/blocked/1",
+        "blocked": True,
+        "code": "PG201",
+        "reason": "forbidden",
+        "recipient": "mailer",
+        "rules": ["encrypted-only"],
+    }
 
 
 def test_nothing_seen_means_nothing_to_look_for() -> None:

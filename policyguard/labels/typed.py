@@ -211,10 +211,16 @@ def _of_dict(
         for kind in typed_dicts(hint):
             for name, said in fields_of(kind).items():
                 fields[name] = (fields[name], said) if name in fields else said
-    return [
-        (_below(path, key), held, fields.get(key, rest) if isinstance(key, str) else rest)
-        for key, held in dict.items(node)
-    ]
+    children: list[tuple[str, object, object]] = []
+    for key, held in dict.items(node):
+        here = _below(path, key)
+        if issubclass(type(key), str):
+            children.append((here, held, fields.get(str.__str__(cast("str", key)), rest)))
+            continue
+        children.append((here, held, rest))
+        if type(key) not in _PLAIN:
+            children.append((here, key, None))  # a seal, a tuple, a frozen object
+    return children
 
 
 def labels_of_hint(hint: object, source: str) -> Labels:

@@ -248,6 +248,8 @@ CARRIED: dict[str, tuple[object, str]] = {
     "in a list":         ([1, [IT]], ""),
     "in a dict":         ({"user": {"mail": IT}}, "user.mail"),
     "under a bad key":   ({CANARY: IT}, "*"),
+    "as a key":          ({"by": {IT: 1}}, "by.*"),
+    "in a key":          ({(1, IT): 1}, "*"),
     "in an OrderedDict": (OrderedDict(mail=IT), "mail"),
     "in a deque":        (deque([IT]), ""),
     "in a set":          ({IT}, ""),

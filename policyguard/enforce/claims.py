@@ -19,7 +19,7 @@ from functools import update_wrapper
 from itertools import groupby
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from policyguard.enforce.context import (
     Entered,
@@ -138,11 +138,33 @@ class Claim:
 # The guards of this process, so that work that arrives finds the one that judges it. They live as
 # long as the program holds them.
 _guards: Final[WeakValueDictionary[str, Guard]] = WeakValueDictionary()
+_everyone: Final[WeakSet[Guard]] = WeakSet()
+_listeners: Final[list[Callable[[Guard], None]]] = []
 
 
 def known(guard: Guard) -> None:
     """Let work that arrives under this guard's policy be judged by it; the newest guard counts."""
     _guards[guard.snapshot.id] = guard
+    _everyone.add(guard)
+    for tell in tuple(_listeners):
+        tell(guard)
+
+
+def each_guard(tell: Callable[[Guard], None]) -> Callable[[], None]:
+    """Be told of every guard of this process, of those that are there and those to come.
+
+    Returns:
+        What ends it.
+    """
+    _listeners.append(tell)
+    for guard in tuple(_everyone):
+        tell(guard)
+
+    def end() -> None:
+        if tell in _listeners:
+            _listeners.remove(tell)
+
+    return end
 
 
 def bind(guard: Guard, function: Callable[P, R]) -> Bound[P, R]:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policyguard.enforce.claims import Claim, bind, known
+from policyguard.enforce.claims import Claim, bind, each_guard, known
 from policyguard.enforce.context import Scope, current_scope
 from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, SECURITY, guard
 
@@ -251,6 +251,18 @@ def test_a_claim_with_words_that_the_policy_does_not_know_counts_for_nothing() -
     older = pickle.loads(raw.replace(ADS.encode(), ADS.encode()[:-1] + b"x"))
     with made.purpose(SECURITY):
         assert older() == (None, None)
+
+
+def test_who_asks_is_told_of_every_guard_of_the_process() -> None:
+    """Of those that are there, those to come, and no more once it has ended."""
+    told: list[object] = []
+    end = each_guard(told.append)
+    assert GUARD in told
+    later = guard()
+    assert later in told
+    end()
+    end()
+    assert guard() not in told
 
 
 def test_what_cannot_be_pickled_says_so_as_ever() -> None:

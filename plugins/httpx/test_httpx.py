@@ -390,3 +390,239 @@ def test_a_value_in_the_host_is_shown_to_nobody(made: Guard, outside: Wire) -> N
         with pytest.raises(PolicyViolation) as caught:
             client.get(f"https://{host}/")
     assert "quillfeather" not in str(caught.value)
+
+
+def redacting(on_block: str = "raise") -> Guard:
+    """A guard with httpx hooked, in mode redact, or in mode block with an answer of its own."""
+    made = guard("redact" if on_block == "raise" else "block")
+    made.on_block = on_block  # type: ignore[assignment]  # tests name it as text
+    made.install("httpx")
+    return made
+
+
+@pytest.fixture
+def redacts() -> Iterator[Guard]:
+    """A guard that redacts."""
+    made = redacting()
+    yield made
+    made.uninstall()
+
+
+@pytest.fixture
+def responds() -> Iterator[Guard]:
+    """A guard that answers blocked requests itself."""
+    made = redacting("respond")
+    yield made
+    made.uninstall()
+
+
+MASKED: dict[str, tuple[dict[str, Any], bytes]] = {
+    "JSON": (
+        {"json": {"user": {"mail": ADDRESS}, "n": 1}},
+        b'{"user":{"mail":"[redacted]"},"n":1}',
+    ),
+    "form": ({"data": {"mail": ADDRESS, "n": 1}}, b"mail=%5Bredacted%5D&n=1"),
+    "query": ({"params": {"mail": ADDRESS, "n": "a b"}}, b"/tr?mail=%5Bredacted%5D&n=a+b HTTP"),
+    "header": ({"headers": {"X-User": ADDRESS}}, b"X-User: [redacted]\r\n"),
+    "cookie": ({"headers": {"cookie": f"u={ADDRESS}; n=1"}}, b"cookie: u=[redacted]; n=1\r\n"),
+    "text": ({"content": f"to {ADDRESS}"}, b"\r\n\r\n[redacted]"),
+    "multipart": (
+        {"data": {"n": "1"}, "files": {"m": ADDRESS.encode()}},
+        b"\r\n\r\n[redacted]\r\n",
+    ),
+    "basic auth": ({"auth": (ADDRESS, "secret")}, b"[redacted]\r\n"),
+    "target": (
+        {"extensions": {"target": b"/tr?m=" + ADDRESS.encode()}},
+        b"/tr?m=%5Bredacted%5D HTTP",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "arrives"), MASKED.values(), ids=MASKED)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_in_mode_redact_the_placeholder_arrives(
+    redacts: Guard, outside: Wire, given: dict[str, Any], arrives: bytes, kind: str
+) -> None:
+    """The bytes on the wire hold the placeholder, the rest, and a length that fits."""
+
+    async def go() -> httpx.Response:
+        async with httpx.AsyncClient(transport=ToWireAsync(outside)) as client:
+            return await client.post(PIXEL, **given)
+
+    with redacts.purpose(ADS):
+        seen(redacts)
+        if kind == "async":
+            response = asyncio.run(go())
+        else:
+            with httpx.Client(transport=ToWire(outside)) as client:
+                response = client.post(PIXEL, **given)
+    assert response.text == "ok"
+    (raw,) = outside.received
+    assert arrives in raw
+    assert b"anna" not in raw.lower()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"content-length: %d" % len(body) in head.lower()
+    assert ADDRESS not in str(response.request.url)
+
+
+def test_the_callers_request_stays_as_it_was(redacts: Guard, outside: Wire) -> None:
+    """What is sent is another one; the response tells which."""
+    with httpx.Client(transport=ToWire(outside)) as client, redacts.purpose(ADS):
+        seen(redacts)
+        request = client.build_request("POST", PIXEL, json={"m": ADDRESS}, params={"n": ADDRESS})
+        url, content, headers = request.url, request.content, request.headers.raw
+        response = client.send(request)
+    assert (request.url, request.content, request.headers.raw) == (url, content, headers)
+    assert json.loads(response.request.content) == {"m": "[redacted]"}
+
+
+def test_each_hop_is_redacted_for_its_own_recipient(redacts: Guard, outside: Wire) -> None:
+    """The first may have the address, the second gets the placeholder; and the other way round."""
+    outside.redirect("/send", 307, "https://tracker.example/collect")
+    outside.redirect("/first", 307, "https://mail.example/last")
+    with (
+        httpx.Client(transport=ToWire(outside), follow_redirects=True) as client,
+        redacts.purpose(ACCOUNT),
+    ):
+        seen(redacts)
+        client.post(MAIL, json={"to": ADDRESS})
+        client.post("https://tracker.example/first", json={"to": ADDRESS})
+    bodies = [raw.partition(b"\r\n\r\n")[2] for raw in outside.received]
+    masked, plain = b'{"to":"[redacted]"}', json.dumps({"to": ADDRESS}, separators=(",", ":"))
+    assert bodies == [plain.encode(), masked, masked, plain.encode()]
+
+
+def test_what_cannot_be_redacted_is_not_sent(redacts: Guard, outside: Wire) -> None:
+    """In the path, and in a stream."""
+    with httpx.Client(transport=ToWire(outside)) as client, redacts.purpose(ADS):
+        seen(redacts)
+        for given in (
+            {"url": f"{PIXEL}/{ADDRESS}"},
+            {"url": PIXEL, "content": iter([b"x"])},
+            {"url": PIXEL, "content": iter([b"x"]), "params": {"m": ADDRESS}},
+        ):
+            with pytest.raises(PolicyViolation):
+                client.post(**given)
+    assert outside.received == []
+
+
+def test_a_head_that_has_left_is_not_redacted_any_more(redacts: Guard, outside: Wire) -> None:
+    """What its body reads shows that the query held something: the request is broken off."""
+
+    def body() -> Iterator[bytes]:
+        seen(redacts)
+        yield b"x"
+
+    with (
+        httpx.Client(transport=ToWire(outside)) as client,
+        redacts.purpose(ADS),
+        pytest.raises(PolicyViolation),
+    ):
+        client.post(PIXEL, content=body(), params={"m": ADDRESS})
+
+
+def test_two_guards_must_agree(redacts: Guard, outside: Wire) -> None:
+    """One redacts, the other blocks what is left: what was taken out it doesn't see."""
+    second = guard()
+    second.install("httpx")
+    with httpx.Client(transport=ToWire(outside)) as client, redacts.purpose(ADS):
+        seen(redacts)
+        client.post(PIXEL, json={"m": ADDRESS})
+        second.uninstall()
+        first = guard()
+        first.install("httpx")
+        redacts.modes.default = "flag"
+        with pytest.raises(PolicyViolation):
+            client.post(PIXEL, json={"m": ADDRESS})
+        first.uninstall()
+    assert [raw.partition(b"\r\n\r\n")[2] for raw in outside.received] == [b'{"m":"[redacted]"}']
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_blocked_request_is_answered_here(responds: Guard, outside: Wire, kind: str) -> None:
+    """Status 451 with names only; no connection is made."""
+
+    async def go() -> httpx.Response:
+        async with httpx.AsyncClient(transport=ToWireAsync(outside)) as client:
+            return await client.post(PIXEL, json={"m": ADDRESS})
+
+    with responds.purpose(ADS):
+        seen(responds)
+        if kind == "async":
+            response = asyncio.run(go())
+        else:
+            with httpx.Client(transport=ToWire(outside)) as client:
+                response = client.post(PIXEL, json={"m": ADDRESS})
+    assert (response.status_code, response.headers["x-policyguard"]) == (451, "blocked")
+    assert response.json() == {
+        "schema": "policyguard/blocked/1",
+        "blocked": True,
+        "code": "PG201",
+        "reason": "not_covered",
+        "recipient": "pixel",
+        "rules": [],
+    }
+    assert response.request.url == PIXEL
+    assert response.elapsed.total_seconds() == 0
+    with pytest.raises(httpx.HTTPStatusError):
+        response.raise_for_status()
+    assert ADDRESS not in response.text
+    assert outside.received == []
+    assert ("deny", "pixel", "block") in counts(responds)
+
+
+def test_an_answer_can_be_streamed_and_ends_redirects(responds: Guard, outside: Wire) -> None:
+    """As any response; the hop that is blocked is the one that is answered."""
+    outside.redirect("/send", 307, "https://tracker.example/collect")
+    with (
+        httpx.Client(transport=ToWire(outside), follow_redirects=True) as client,
+        responds.purpose(ACCOUNT),
+    ):
+        seen(responds)
+        response = client.post(MAIL, json={"to": ADDRESS})
+        assert (response.status_code, len(response.history)) == (451, 1)
+        assert response.json()["recipient"] == "tracker.example"
+        with client.stream("POST", "https://tracker.example/", json={"to": ADDRESS}) as streamed:
+            assert json.loads(b"".join(streamed.iter_bytes()))["blocked"] is True
+    assert len(outside.received) == 1
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_body_that_is_stopped_on_its_way_is_answered_too(
+    responds: Guard, outside: Wire, kind: str
+) -> None:
+    """What it read while it was sent doesn't leave, and the caller gets an answer."""
+
+    def body() -> Iterator[bytes]:
+        seen(responds)
+        yield ADDRESS.encode()
+
+    async def later() -> AsyncIterator[bytes]:
+        seen(responds)
+        yield ADDRESS.encode()
+
+    async def go() -> httpx.Response:
+        async with httpx.AsyncClient(transport=ToWireAsync(outside)) as client:
+            return await client.post(PIXEL, content=later())
+
+    with responds.purpose(ADS):
+        if kind == "async":
+            response = asyncio.run(go())
+        else:
+            with httpx.Client(transport=ToWire(outside)) as client:
+                response = client.post(PIXEL, content=body())
+    assert response.status_code == 451
+    assert ADDRESS.encode() not in outside.everything
+
+
+def test_each_guard_answers_as_it_is_told(responds: Guard, outside: Wire) -> None:
+    """A guard that raises raises, whatever another one would do after it."""
+    with httpx.Client(transport=ToWire(outside)) as client, responds.purpose(ADS):
+        seen(responds)
+        responds.modes.default = "flag"
+        raising = guard()
+        raising.install("httpx")
+        with pytest.raises(PolicyViolation):
+            client.post(PIXEL, json={"m": ADDRESS})
+        raising.uninstall()
+    assert outside.received == []

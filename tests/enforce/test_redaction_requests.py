@@ -207,7 +207,7 @@ def test_what_was_compressed_is_compressed_again(encoding: str, pack: Any, unpac
 
 
 def test_a_coding_that_is_only_read_is_left_out() -> None:
-    """With a library for it the body leaves uncompressed and says so; without one nobody read it."""
+    """With a library the body leaves uncompressed and says so; without one nobody read it."""
     packed = b'(\xb5/\xfd !\t\x01\x00{"a": "anna.schmidt@example.com"}'
     before = body(JSON, packed, "zstd")
     known = registry()

@@ -329,7 +329,8 @@ def _plain(value: object) -> object:
     if value is None or type(value) in {bool, int, timedelta}:
         return value
     if isinstance(value, Mapping):
-        return {name: one if type(one) is bool else None for name, one in _pairs(value)}
+        # An answer under a key that is no text is somebody's answer to something: a doubt.
+        return {name: one if name and type(one) is bool else None for name, one in _pairs(value)}
     return _text(value) or ()
 
 

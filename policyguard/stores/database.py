@@ -223,7 +223,7 @@ class _Async:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                Thread(target=self._loop.run_forever, daemon=True, name="policyguard-store").start()
+                Thread(target=_serve, args=(self._loop,), daemon=True, name=_NAME).start()
             loop = self._loop
         return asyncio.run_coroutine_threadsafe(step, loop).result()
 

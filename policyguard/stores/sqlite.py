@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from weakref import finalize
@@ -48,6 +48,9 @@ class SqliteSubjects(KeptSubjects):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self._path = Path(path)
+        # A file that is lost while the program runs isn't made again, and a program may change its
+        # folder.
+        self._uri = f"{self._path.absolute().as_uri()}?mode=rw"
         # With the process that opened it: a child must not use its parent's connections.
         self._idle: deque[tuple[int, sqlite3.Connection]] = deque()
         self._prepare()
@@ -59,11 +62,12 @@ class SqliteSubjects(KeptSubjects):
             raise ValueError("a store of subjects needs a file")
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            with self._connection() as db:
-                found = db.execute("PRAGMA application_id").fetchone()[0], _version(db)
+            # Another program's file stays as it is: not even its journal is changed.
+            with closing(_open(self._uri)) as db:
+                found = _marks(db)
                 if found == (0, 0) and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     _make(db)
-                    found = db.execute("PRAGMA application_id").fetchone()[0], _version(db)
+                    found = _marks(db)
         except (OSError, sqlite3.Error) as error:
             # Denies: the start. The file is named by who configured it; the error's text is not.
             what = f"the store `{self._path}` can't be opened ({kind_of(error)})"
@@ -106,7 +110,7 @@ class SqliteSubjects(KeptSubjects):
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection that nobody else uses meanwhile."""
-        db = self._kept() or _connect(self._path)
+        db = self._kept() or _connect(self._uri)
         try:
             yield db
         except BaseException:
@@ -155,12 +159,18 @@ class SqliteSubjects(KeptSubjects):
 _PARENTS: Final[list[sqlite3.Connection]] = []
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _open(uri: str) -> sqlite3.Connection:
     # One thread at a time uses it, but not always the same. Transactions are begun by hand.
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        uri, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+    )
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    db = _open(uri)
     try:
+        # Denies nothing: another process is making the file, and does this for all.
         with suppress(sqlite3.OperationalError):
-            # Another process that makes the file is at it, once for all.
             db.execute("PRAGMA journal_mode = WAL")
         # A withdrawal that was confirmed must outlive a power cut, and what is erased is gone.
         db.execute("PRAGMA synchronous = FULL")
@@ -172,8 +182,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+def _marks(db: sqlite3.Connection) -> tuple[int, int]:
+    mark, version = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    return mark, version
 
 
 def _make(db: sqlite3.Connection) -> None:

@@ -38,6 +38,7 @@ _SERVE_EVERYBODY: Final = frozenset(
         "ddtrace",
         "mixpanel",
         "opentelemetry",
+        "policyguard",
         "posthog",
         "rudderstack",
         "segment",
@@ -45,7 +46,8 @@ _SERVE_EVERYBODY: Final = frozenset(
     }
 )
 """Packages whose threads outlive the request that starts them, whether daemons or not."""
-_ON_BEHALF: Final = ("policyguard.", "wrapt.", "sentry_sdk.integrations.", "opentelemetry.instrum")
+# Wrappers of `start` and `submit`: whoever called them is asked instead.
+_ON_BEHALF: Final = (__name__, "wrapt.", "sentry_sdk.integrations.", "opentelemetry.instrum")
 _STANDARD: Final = tuple(
     {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
 )

@@ -324,9 +324,10 @@ def library(tmp_path: Path, folder: str, name: str) -> Any:
         ("site-packages", "some_sdk", True, None),
         ("site-packages", "our_app", False, ADS),
         ("site-packages", "posthog.consumer", False, None),
+        ("src", "policyguard.stores.database", False, None),
         ("src", "our_app", True, ADS),
     ],
-    ids=["a daemon of a library", "installed application", "known SDK", "application"],
+    ids=["a daemon of a library", "installed application", "known SDK", "ours", "application"],
 )
 def test_a_thread_that_a_library_starts_for_itself_starts_in_no_scope(
     tmp_path: Path, folder: str, name: str, daemon: bool, sees: str | None

@@ -140,7 +140,7 @@ def labels_of_value(value: object, hint: object = None) -> tuple[TypedPart, ...]
 
     Returns:
         Path of names, value and labels of each labelled part. Fields are read without running
-        properties; a seal stays shut.
+        properties; a seal stays shut. None is nothing, so it carries no label.
 
     Raises:
         TermError: an annotation that names a category can't be evaluated.
@@ -163,7 +163,7 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
         if type(node) is Sealed:
             yield TypedPart(path, node, _of_seal(node, path, labels))
             continue
-        if labels:
+        if labels and node is not None:
             yield TypedPart(path, node, labels)
         if depth >= _DEPTH or issubclass(type(node), _LEAVES):
             continue

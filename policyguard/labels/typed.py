@@ -171,6 +171,9 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
             continue
         seen.add(id(node))
         stack.extend((*child, depth + 1) for child in _children(path, node, annotation))
+        if issubclass(type(node), dict):
+            keys = _keys(path, cast("dict[object, object]", node))
+            stack.extend((*key, depth + 1) for key in keys)
 
 
 def _of_seal(sealed: Sealed[object], path: str, typed: Labels) -> Labels:
@@ -181,7 +184,7 @@ def _of_seal(sealed: Sealed[object], path: str, typed: Labels) -> Labels:
 
 
 def _children(path: str, node: object, hint: object) -> list[tuple[str, object, object]]:
-    """Path, value and annotation of what a node holds."""
+    """Path, value and annotation of what a node holds; of a dict its values, one for each key."""
     kind = type(node)
     if issubclass(kind, dict):
         return _of_dict(path, cast("dict[object, object]", node), hint)
@@ -211,16 +214,21 @@ def _of_dict(
         for kind in typed_dicts(hint):
             for name, said in fields_of(kind).items():
                 fields[name] = (fields[name], said) if name in fields else said
-    children: list[tuple[str, object, object]] = []
-    for key, held in dict.items(node):
-        here = _below(path, key)
-        if issubclass(type(key), str):
-            children.append((here, held, fields.get(str.__str__(cast("str", key)), rest)))
-            continue
-        children.append((here, held, rest))
-        if type(key) not in _PLAIN:
-            children.append((here, key, None))  # a seal, a tuple, a frozen object
-    return children
+    return [
+        (
+            _below(path, key),
+            held,
+            fields.get(str.__str__(cast("str", key)), rest) if issubclass(type(key), str) else rest,
+        )
+        for key, held in dict.items(node)
+    ]
+
+
+def _keys(path: str, node: dict[object, object]) -> Iterator[tuple[str, object, None]]:
+    """Keys that may hold a seal or an annotated field: tuples, frozen objects, a seal itself."""
+    for key in dict.keys(node):
+        if not issubclass(type(key), _LEAVES):
+            yield _below(path, key), key, None
 
 
 def labels_of_hint(hint: object, source: str) -> Labels:

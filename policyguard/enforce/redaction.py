@@ -182,6 +182,8 @@ class _Walk:
 
     def part(self, path: str, node: object, hint: object, depth: int) -> object:
         """The node as it may leave: itself where nothing in it is denied."""
+        if node is None:
+            return node  # nothing carries no label
         labels = labels_of_hint(hint, path)
         if type(node) is Sealed:
             label = node.label
@@ -190,11 +192,11 @@ class _Walk:
             return _placeholder(node)
         if type(node) is Sealed:
             return node  # shut: it shows its category only
-        if node is None or type(node) is bool:
+        if type(node) is bool:
             return node
         kind = type(node)
         if issubclass(kind, _SCALARS) or _is_array(node):
-            return _placeholder(node) if self._searching and self._look.leaf(node) else node
+            return self._scalar(node) if self._searching else node
         key = (id(node), id(hint))
         if key in self._made:
             return self._made[key][2]
@@ -211,6 +213,12 @@ class _Walk:
         # Node and hint are kept so that their ids stay theirs.
         self._made[key] = (node, hint, made)
         return made
+
+    def _scalar(self, node: object) -> object:
+        leaves, why = opened(value_leaves(node))
+        if self._look.finds(leaves):
+            return _placeholder(node)
+        return self._unread() if why else node
 
     def _unread(self) -> object:
         self.complete = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 from typing import Any
 from urllib.parse import quote
@@ -131,6 +132,16 @@ def test_what_may_go_stays_beside_what_may_not() -> None:
         made.remember(likes, made.label(LIKES))
         sent = made.egress(request({"m": ADDRESS, "likes": likes}))
     assert sent.body == b'{"m": "[redacted]", "likes": "blue whale quarterly"}'
+
+
+def test_a_form_that_may_go_stays() -> None:
+    """The hashed address is permitted, the address is not."""
+    made = guard("redact")
+    hashed = hashlib.sha256(ADDRESS.encode()).hexdigest()
+    with made.purpose(ADS):
+        made.remember(ADDRESS, made.label(EMAIL))
+        sent = made.egress(request({"em": hashed, "m": ADDRESS}))
+    assert sent.body == json.dumps({"em": hashed, "m": "[redacted]"}).encode()
 
 
 DOUBTS: dict[str, OutgoingRequest] = {

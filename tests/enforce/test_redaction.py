@@ -15,6 +15,8 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 import numpy as np
 import pydantic
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
 
 from policyguard import Category
 from policyguard.enforce.redaction import REDACTED, Redaction, redacted_value
@@ -33,6 +35,7 @@ def registry() -> Registry:
     made = Registry(b"key")
     made.remember(ADDRESS, (LABEL,))
     made.remember(VECTOR, (Label(FACE, source="faces.embedding"),))
+    made.remember(491701234567, (Label("user.contact.phone_number", source="users.phone"),))
     made.remember(PICTURE, (Label("user.content", source="pictures.data"),))
     made.remember("blue whale quarterly", (Label("user.behavior", source="users.likes"),))
     return made
@@ -93,6 +96,7 @@ VALUES: dict[str, tuple[object, object]] = {
     "an enumeration": ([Colour.RED, Colour.BLUE], [R, Colour.BLUE]),
     "a vector": ({"f": VECTOR, "n": 1}, {"f": R, "n": 1}),
     "a vector as a tuple": (tuple(VECTOR), R),
+    "a number": ([491701234567, 1], [R, 1]),
     "a part of a vector": ([VECTOR[:64], 1], [R, 1]),
     "an array": ({"f": array("d", VECTOR)}, {"f": R}),
     "numpy": ({"f": np.array(VECTOR, dtype=np.float32)}, {"f": R}),
@@ -227,10 +231,10 @@ def test_a_dict_is_redacted_by_its_annotation() -> None:
     assert redacted(["other@mail.example"], hint) == Redaction(R, complete=True)
 
 
-def test_a_field_that_holds_nothing_is_redacted_too() -> None:
-    """That there is no address is nobody's business either."""
-    copy: Any = redacted(Model.model_construct(mail=None)).value
-    assert copy.mail == R
+def test_a_field_that_holds_nothing_stays() -> None:
+    """Nothing carries no label; a flag does."""
+    copy: Any = redacted(Model.model_construct(mail=None, born=True)).value
+    assert (copy.mail, copy.born) == (None, R)
 
 
 def test_a_denied_seal_is_replaced_and_an_allowed_one_stays_shut() -> None:
@@ -310,7 +314,37 @@ def test_what_cannot_be_looked_into_does_not_leave() -> None:
     made = redacted({"c": Client(), "f": print, "n": 1})
     assert made == Redaction({"c": R, "f": R, "n": 1}, complete=False)
     anything = np.array([ADDRESS, 1], dtype=object)
-    assert redacted([anything, 1]).complete is False
+    assert redacted([anything, 1]) == Redaction([R, 1], complete=False)
+    deep = "[" * 300 + "]" * 300
+    assert redacted([deep.encode(), 1]) == Redaction([R, 1], complete=False)
+
+
+def test_a_row_of_a_database_leaves_whole_or_not_at_all() -> None:
+    """Rows and mapped entities can't be made by hand: a denied one is replaced, not complete."""
+
+    class Base(orm.DeclarativeBase):
+        """Of the entities below."""
+
+    class User(Base):
+        """An entity."""
+
+        __tablename__ = "users"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        mail: orm.Mapped[str]
+
+    engine = sa.create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with orm.Session(engine) as session:
+        session.add_all([User(id=1, mail=ADDRESS), User(id=2, mail="x")])
+        session.flush()
+        rows = session.execute(sa.select(User.id, User.mail)).all()
+        users = session.scalars(sa.select(User)).all()
+        assert redacted(rows) == Redaction([R, rows[1]], complete=False)
+        made: Any = redacted(users)
+        assert (made.complete, made.value) == (False, [R, users[1]])
+        assert redacted(users[1]).value is users[1]
+        assert users[0].mail == ADDRESS
+    engine.dispose()
 
 
 def test_where_nothing_was_seen_an_object_may_hold_nothing() -> None:

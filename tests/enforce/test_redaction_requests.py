@@ -32,6 +32,7 @@ def registry() -> Registry:
     made = Registry(b"key")
     made.remember(ADDRESS, (Label(EMAIL, source="users.email"),))
     made.remember(VECTOR, (Label(FACE, source="faces.embedding"),))
+    made.remember(491701234567, (Label("user.contact.phone_number", source="users.phone"),))
     made.remember(PICTURE, (Label("user.content", source="pictures.data"),))
     made.remember("blue whale quarterly", (Label("user.behavior", source="users.likes"),))
     return made
@@ -109,6 +110,12 @@ BODIES: dict[str, tuple[str, str, str]] = {
         JSON,
         '{"v": {%s}, "n": 1}'.replace("%s", SPELT),
         '{"v": "[redacted]", "n": 1}',
+    ),
+    "JSON, a number": (JSON, '{"p": 491701234567, "n": 1}', '{"p": "[redacted]", "n": 1}'),
+    "JSON, deep": (
+        JSON,
+        "[" * 190 + f'"{ADDRESS}"' + "]" * 190,
+        "[" * 190 + '"[redacted]"' + "]" * 190,
     ),
     "JSON lines": (
         "application/x-ndjson",
@@ -252,6 +259,9 @@ BLOCKED: dict[str, OutgoingRequest] = {
     "a part of bytes": body(
         MULTI,
         b"--b\r\n" + PART.format("m", "").encode() + b"\xff\x00" + ADDRESS.encode() + b"\r\n--b--",
+    ),
+    "a picture in a part": body(
+        MULTI, b"--b\r\n" + PART.format("m", "").encode() + PICTURE + b"\r\n--b--\r\n"
     ),
     "before the first part": body(
         MULTI, f"{ADDRESS}\r\n--b\r\n" + PART.format("n", "") + "\r\n--b--"

@@ -165,14 +165,20 @@ def test_a_saturated_registry(attempt: Attempt) -> None:
 # The SQL inspector.
 
 
+class BrokenCatalog:
+    """A catalog that nothing can be looked up in."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error(ADDRESS)
+
+
 def _broken_planner(made: Guard, error: type[Exception]) -> None:
     planner = planner_of(made.in_force)
     assert isinstance(planner, Planner)
-
-    def fail(text: str, dialect: str) -> None:
-        raise error(ADDRESS)
-
-    planner.plan = fail
+    planner.catalog = BrokenCatalog(error)  # type: ignore[assignment]  # it is broken
 
 
 @pytest.mark.parametrize("error", BREAKS)
@@ -193,12 +199,12 @@ def test_an_inspector_that_recovers() -> None:
     made = guard()
     planner = planner_of(made.in_force)
     assert planner is not None
-    whole = planner.plan
+    whole = planner.catalog
     _broken_planner(made, MemoryError)
     with made.purpose(ACCOUNT):
         with pytest.raises(PolicyViolation):
             made.sql("SELECT email FROM users", dialect="sqlite")
-        planner.plan = whole
+        planner.catalog = whole
         assert made.sql("SELECT email FROM users", dialect="sqlite").labelled
 
 

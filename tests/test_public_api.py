@@ -67,6 +67,7 @@ GUARD = [
     "snapshot",
     "source",
     "sql",
+    "sql_session",
     "swap",
     "transform",
     "uninstall",

@@ -240,6 +240,8 @@ class Bound(Generic[P, R]):
     function's. Picklable wherever the function is.
     """
 
+    __name__: str
+
     def __init__(self, function: Callable[P, R], into: _Back | _Under) -> None:
         # A class has attributes for its objects, a function for itself.
         update_wrapper(self, function, updated=() if isinstance(function, type) else ("__dict__",))

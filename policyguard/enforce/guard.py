@@ -37,6 +37,7 @@ from policyguard.policy.flow import RAW, Flow, Label, close_form
 
 if TYPE_CHECKING:
     from policyguard.enforce.sql import SqlCheck
+    from policyguard.inspectors.sql import Session
 
 __all__ = ["Guard", "Plugin"]
 
@@ -131,8 +132,11 @@ class Guard(Entering):
         if not closed or not str(reviewed_by or "").strip():
             what = "a transform names a form, and who reviewed that it gives it"
             raise TermError(what, hint="reviewed_by=..., expires=...")
-        self.transforms |= closed
-        return TransformDecorator(self, closed, reviewed_by, until)
+        made = TransformDecorator(self, closed, reviewed_by, until)
+        if made.in_force():
+            # Only then a way out that can be proposed.
+            self.transforms |= closed
+        return made
 
     def label(self, data: str, form: str | Iterable[str] = RAW) -> Label:
         """A label for `remember`.
@@ -279,12 +283,27 @@ class Guard(Entering):
 
     # What integrations ask.
 
-    def sql(self, text: str, *, dialect: str, parameters: object = None) -> SqlCheck:
-        """Judge a statement before it runs; see `policyguard.enforce.sql`."""
+    def sql(
+        self, text: str, *, dialect: str, parameters: object = None, session: Session | None = None
+    ) -> SqlCheck:
+        """Judge a statement before it runs; see `policyguard.enforce.sql`.
+
+        Args:
+            text: as it will run.
+            dialect: of the database.
+            parameters: bound values.
+            session: of the connection, from `sql_session`.
+        """
         from policyguard.enforce.sql import check_sql  # noqa: PLC0415 - SQL is loaded when first used
 
         with self._timed("sql"):
-            return check_sql(self, text, dialect, parameters)
+            return check_sql(self, text, dialect, parameters, session)
+
+    def sql_session(self) -> Session:
+        """One for each connection to a database: it knows what earlier statements left there."""
+        from policyguard.inspectors.sql import Session  # noqa: PLC0415 - as above
+
+        return Session()
 
     def egress(self, request: OutgoingRequest) -> OutgoingRequest:
         """Search an outgoing request and judge what is found; see `policyguard.enforce.egress`.

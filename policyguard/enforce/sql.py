@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Final
 
 from policyguard.enforce.context import current_scope
@@ -19,7 +18,7 @@ from policyguard.enforce.seen import ANYTHING
 from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
-from policyguard.inspectors.sql import Catalog, Output, Source, Statement, inspect
+from policyguard.inspectors.sql import Catalog, Output, Session, Source, Statement, inspect
 from policyguard.policy.datamap import DataMap
 from policyguard.policy.flow import RAW, Flow, Label, close_form
 from policyguard.policy.terms import SELF
@@ -73,11 +72,13 @@ class SqlCheck:
     """The answer to an integration: run the statement, and label its rows.
 
     Attributes:
+        text: what is to be sent.
         labels: for each output column what its values carry.
         names: names of the output columns, where known.
         unresolved: rows may carry anything; remember every value as such.
     """
 
+    text: str
     labels: tuple[Labels, ...] = ()
     names: tuple[str, ...] = ()
     unresolved: bool = False
@@ -88,27 +89,38 @@ class SqlCheck:
         return self.unresolved or any(self.labels)
 
 
-NOTHING: Final = SqlCheck()
-
-
 @dataclass(slots=True)
 class Planner:
-    """Plans of texts, remembered by exact text and dialect; one for each guard."""
+    """Plans of texts, remembered as the inspector remembers its answers; one for each data map."""
 
     data_map: DataMap
     catalog: Catalog
-    plan: Any = field(init=False)
+    # The inspector gives the same tuple for the same text; kept here, its id stays its own.
+    _plans: dict[int, tuple[tuple[Statement, ...], Plan]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.plan = lru_cache(maxsize=_CACHED)(self._plan)
+    def plan(self, text: str, dialect: str, session: Session | None = None) -> Plan:
+        """What a text does with labelled columns.
 
-    def _plan(self, text: str, dialect: str) -> Plan:
+        Raises:
+            PolicyGuardError: no dialect, or an unknown one.
+        """
+        answers = inspect(text, dialect, self.catalog, session)
+        known = self._plans.get(id(answers))
+        if known is not None and known[0] is answers:
+            return known[1]
+        made = self._plan(text, answers)
+        if len(self._plans) >= _CACHED:
+            self._plans = {}
+        self._plans[id(answers)] = answers, made
+        return made
+
+    def _plan(self, text: str, answers: tuple[Statement, ...]) -> Plan:
         reads: dict[str, Label] = {}
         leaves: list[tuple[str, Labels]] = []
         outputs: tuple[Labels, ...] = ()
         names: tuple[str, ...] = ()
         unresolved = ""
-        for statement in inspect(text, dialect, self.catalog):
+        for statement in answers:
             for column in sorted(statement.reads):
                 for label in self._labels(column):
                     reads[f"{column} {label.data}"] = label
@@ -180,7 +192,13 @@ def planner_of(now: InForce) -> Planner | None:
     return now.planner[0] if now.planner else None
 
 
-def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) -> SqlCheck:
+def check_sql(
+    guard: Judge,
+    text: str,
+    dialect: str,
+    parameters: object = None,
+    session: Session | None = None,
+) -> SqlCheck:
     """Judge a statement and say what its rows carry.
 
     Args:
@@ -188,9 +206,10 @@ def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) 
         text: the SQL text as it will run.
         dialect: of the database; required.
         parameters: bound values, searched where the statement writes to a recipient.
+        session: the connection that the text is sent over.
 
     Returns:
-        Labels of the output columns.
+        What is to be sent, and the labels of the output columns.
 
     Raises:
         PolicyViolation: a read, write or export is denied and its mode is block.
@@ -200,10 +219,10 @@ def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) 
     now = guard.in_force
     planner = planner_of(now)
     if planner is None:
-        return NOTHING
-    plan = _plan_of(planner, text, dialect)
+        return SqlCheck(text)
+    plan = _plan_of(planner, text, dialect, session)
     if plan.quiet:
-        return NOTHING
+        return SqlCheck(text)
     _judge_reads(guard, plan, now)
     for recipient, labels in plan.leaves:
         found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in labels]
@@ -216,20 +235,18 @@ def check_sql(guard: Judge, text: str, dialect: str, parameters: object = None) 
     outputs = tuple(
         tuple(replace(label, at=read_at) for label in column) for column in plan.outputs
     )
-    return SqlCheck(outputs, plan.names, unresolved=bool(plan.unresolved))
+    return SqlCheck(text, outputs, plan.names, unresolved=bool(plan.unresolved))
 
 
-def _plan_of(planner: Planner, text: str, dialect: str) -> Plan:
+def _plan_of(planner: Planner, text: str, dialect: str, session: Session | None) -> Plan:
     try:
-        found: Plan = planner.plan(text, dialect)
+        return planner.plan(text, dialect, session)
     except PolicyGuardError as error:
         # Denies: in a dialect that nobody knows a text may say anything. The sentence is our own.
         why = error.what
     except Exception:  # noqa: BLE001 - memory, recursion: whatever broke, the text was not read
         # Denies: as above. Not remembered: the next try may have more room.
         why = "a statement that can't be inspected"
-    else:
-        return found
     return Plan(unresolved=why, leaves=((UNREADABLE, ()),))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policyguard import PolicyViolation
-from policyguard.enforce.sql import NOTHING
+from policyguard.enforce.sql import SqlCheck
 from tests.enforce.kit import (
     ACCOUNT,
     ADDRESS,
@@ -54,7 +54,7 @@ def test_a_statement_without_labelled_columns_is_no_flow(text: str) -> None:
         with made.purpose(ACCOUNT):
             made.sql(text, dialect="sqlite")
     else:
-        assert made.sql(text, dialect="sqlite") is NOTHING
+        assert made.sql(text, dialect="sqlite") == SqlCheck(text)
         assert counts(made) == {}
 
 
@@ -208,4 +208,5 @@ def test_a_plan_is_the_same_the_second_time() -> None:
 def test_without_a_data_map_there_is_nothing_to_see() -> None:
     """A guard without a data map lets statements be."""
     made = type(GUARD)(GUARD.snapshot)
-    assert made.sql("SELECT embedding FROM faces", dialect="sqlite") is NOTHING
+    text = "SELECT embedding FROM faces"
+    assert made.sql(text, dialect="sqlite") == SqlCheck(text)

@@ -16,7 +16,13 @@ from typing import Final
 
 from policyguard.enforce.redact_text import redacted_form, redacted_text
 from policyguard.enforce.redaction import REDACTED, Denied, Look
-from policyguard.inspectors.decoding import codings, decompress, readings, sniffed
+from policyguard.inspectors.decoding import (
+    UnreadableError,
+    codings,
+    decompress,
+    readings,
+    sniffed,
+)
 from policyguard.inspectors.http import (
     OutgoingRequest,
     content_encoding_of,
@@ -70,42 +76,34 @@ def redacted_request(
 
 
 def _redacted(request: OutgoingRequest, look: Look) -> OutgoingRequest | None:
-    before = _labels(request, look)
+    before, readable = _said(request, look)
     if not look.any_of(before):
         return request
     if request.started:
         return None
-    made = replace(
-        request,
-        query=redacted_form(request.query, look.leaf) if request.query else "",
-        headers=tuple((name, _header(name, value, look)) for name, value in request.headers),
+    made = _with_body(
+        replace(
+            request,
+            query=redacted_form(request.query, look.leaf) if request.query else "",
+            headers=tuple((name, _header(name, value, look)) for name, value in request.headers),
+        ),
+        look,
     )
-    if request.body and _holds(replace(_bare(made), body=request.body), look):
-        changed = _with_body(made, look)
-        if changed is None:
-            return None
-        made = changed
-    after = _labels(made, look)
+    if made is None:
+        return None
+    after, still_readable = _said(made, look)
     # A label that wasn't there before was never judged.
     if look.any_of(after) or not after <= before:
         return None
-    return None if parts(request).readable and not parts(made).readable else made
+    return made if still_readable or not readable else None
 
 
-def _labels(request: OutgoingRequest, look: Look) -> set[Label]:
-    found = {hit.label for hit in look.registry.search(parts(request).leaves)}
-    return found.union(look.registry.exactly(request.body) if request.body else ())
-
-
-def _holds(request: OutgoingRequest, look: Look) -> bool:
-    return look.any_of(_labels(request, look))
-
-
-def _bare(request: OutgoingRequest) -> OutgoingRequest:
-    """The request's headers about its body, and nothing else."""
-    about = ("content-type", "content-encoding")
-    kept = tuple(pair for pair in request.headers if _name(pair[0]) in about)
-    return OutgoingRequest("", "", "", "", headers=kept)
+def _said(request: OutgoingRequest, look: Look) -> tuple[set[Label], bool]:
+    """The labels that are found in a request, and whether all of it could be read."""
+    payload = parts(request)
+    found = {hit.label for hit in look.registry.search(payload.leaves)}
+    whole = look.registry.exactly(request.body) if request.body else ()
+    return found.union(whole), payload.readable
 
 
 def _name(name: str) -> str:
@@ -128,20 +126,25 @@ def _cookie(pair: str, look: Look) -> str:
 
 
 def _says(name: str, value: str, look: Look) -> bool:
-    return _holds(OutgoingRequest("", "", "", "", headers=((name, value),)), look)
+    alone = OutgoingRequest("", "", "", "", headers=((name, value),))
+    return look.finds(parts(alone).leaves)
 
 
 def _with_body(request: OutgoingRequest, look: Look) -> OutgoingRequest | None:
-    """The request with a rewritten body and headers that fit it."""
+    """The request with a rewritten body and headers that fit it; itself if its body may leave."""
     body, encoding = request.body or b"", content_encoding_of(request)
+    try:
+        plain = decompress(body, encoding, DEFAULT_LIMITS)
+    except UnreadableError:
+        # Denies nothing here: what can't be read is a doubt of its own, and is judged as one.
+        return request
+    made = _document(plain, content_type_of(request) or "", look, 0)
+    if made is None or made == plain:
+        return None if made is None else request
     if any(word in _name(name) for name, _ in request.headers for word in _SUMS):
         return None
     if "aws-chunked" in encoding.lower():
         return None  # its lengths and signatures stand in the body
-    plain = decompress(body, encoding, DEFAULT_LIMITS)
-    made = _document(plain, content_type_of(request) or "", look, 0)
-    if made is None:
-        return None
     coding = "".join(codings(encoding)) or sniffed(body)
     headers = request.headers
     if coding in ("gzip", "x-gzip"):

@@ -42,6 +42,8 @@ _BUFFERS: Final = (bytes, bytearray, memoryview)
 _SCALARS: Final = (str, *_BUFFERS, int, float, date, time, Decimal, UUID, Enum)
 _DEPTH: Final = 200
 _NODES: Final = 200_000
+_SHORT: Final = 200
+_KEPT: Final = 20_000
 # The base type's own iteration: a subclass may have another, and that is the application's code.
 _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = (
     (list, list.__iter__),
@@ -76,11 +78,12 @@ class Redaction(NamedTuple):
 class Look:
     """Asks whether something denied stands in leaves; each label is asked about once."""
 
-    __slots__ = ("_denied", "_known", "registry")
+    __slots__ = ("_denied", "_known", "_texts", "registry")
 
     def __init__(self, registry: Remembers, denied: Denied) -> None:
         self.registry, self._denied = registry, denied
         self._known: dict[Label, bool] = {}
+        self._texts: dict[str, bool] = {}
 
     def denied(self, label: Label) -> bool:
         """Whether what carries this label may not leave."""
@@ -98,8 +101,15 @@ class Look:
         return self.any_of(hit.label for hit in self.registry.search(leaves))
 
     def leaf(self, value: object) -> bool:
-        """The same for one value, and the documents that it may hold."""
-        return self.finds(opened(value_leaves(value))[0])
+        """The same for one value, and the documents that it may hold. Short texts stand often."""
+        if type(value) is not str or len(value) > _SHORT:
+            return self.finds(opened(value_leaves(value))[0])
+        known = self._texts.get(value)
+        if known is None:
+            known = self.finds(opened(value_leaves(value))[0])
+            if len(self._texts) < _KEPT:
+                self._texts[value] = known
+        return known
 
 
 def redacted_value(
@@ -215,6 +225,8 @@ class _Walk:
         return made
 
     def _scalar(self, node: object) -> object:
+        if type(node) is str and len(node) <= _SHORT:
+            return REDACTED if self._look.leaf(node) else node  # too short to be hard to read
         leaves, why = opened(value_leaves(node))
         if self._look.finds(leaves):
             return _placeholder(node)

@@ -165,6 +165,25 @@ def test_what_cannot_be_redacted_is_blocked(sent: OutgoingRequest) -> None:
     assert ("deny", "pixel", "redact") in counts(made)
 
 
+def test_a_body_that_is_one_remembered_picture_is_blocked() -> None:
+    """It is known without being read, and can't be taken out."""
+    made, picture = guard("redact"), bytes(range(256)) * 3
+    with made.purpose(ADS):
+        made.remember(picture, made.label(EMAIL))
+        with pytest.raises(PolicyViolation):
+            made.egress(typed("image/png", picture))
+
+
+def test_a_scope_that_could_not_remember_everything_redacts_nothing() -> None:
+    """What nobody remembers can't be taken out: the request is blocked."""
+    made = guard("redact")
+    with made.context(purpose=ADS):
+        made.remember(object(), made.label(LIKES))
+        made.remember(ADDRESS, made.label(EMAIL))
+        with pytest.raises(PolicyViolation):
+            made.egress(request({"m": ADDRESS}))
+
+
 def test_a_redaction_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks in it, and whatever text the error has."""
 

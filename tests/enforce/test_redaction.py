@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from policyguard import Category
+from policyguard import Category, TermError
 from policyguard.enforce.redaction import REDACTED, Redaction, redacted_value
 from policyguard.labels.registry import Registry
 from policyguard.labels.sealed import Sealed
@@ -376,6 +376,26 @@ def test_a_judgement_that_fails_redacts_everything() -> None:
         raise RuntimeError(label.source)
 
     assert redacted_value({"m": ADDRESS}, registry(), broken) == Redaction(R, complete=False)
+
+
+def test_a_category_that_cannot_be_read_is_the_programs_error() -> None:
+    """It is told, for no policy can say anything about such a field."""
+
+    class Broken:
+        mail: Annotated[str, Category("user.contact.email"), "Missing"]
+
+    Broken.__annotations__["mail"] = 'Annotated[Missing, Category("user.contact.email")]'
+    with pytest.raises(TermError):
+        redacted_value([Broken()], Registry(), denied)
+
+
+def test_a_slot_that_was_never_set_stays_so() -> None:
+    """A copy has what the original has, no more."""
+    half = Slotted.__new__(Slotted)
+    half.mail = ADDRESS
+    copy: Any = redacted(half).value
+    assert copy.mail == R
+    assert not hasattr(copy, "count")
 
 
 def test_a_stack_that_is_nearly_full_redacts_everything() -> None:

@@ -13,7 +13,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
 from itertools import groupby
@@ -24,12 +24,13 @@ from weakref import WeakSet, WeakValueDictionary
 from policyguard.enforce.context import (
     Entered,
     Scope,
-    ScopedGenerator,
     ScopedSteps,
+    Steps,
+    awaited,
     current_scope,
     restore,
 )
-from policyguard.enforce.generators import wrap_async_generator
+from policyguard.enforce.generators import wrap_async_generator, wrap_generator
 from policyguard.policy.terms import SELF
 
 if TYPE_CHECKING:
@@ -150,6 +151,16 @@ def known(guard: Guard) -> None:
         tell(guard)
 
 
+def _guard_of(policy: str) -> Guard | None:
+    """The guard that judges by a policy now; None if there is none, or several to choose from."""
+    found = _guards.get(policy)
+    if found is not None and found.snapshot.id == policy:
+        return found
+    # A reload may have given a guard another policy than it started with.
+    others = [guard for guard in tuple(_everyone) if guard.snapshot.id == policy]
+    return others[0] if len(others) == 1 else None
+
+
 def each_guard(tell: Callable[[Guard], None]) -> Callable[[], None]:
     """Be told of every guard of this process, of those that are there and those to come.
 
@@ -222,7 +233,7 @@ class _Under(Entered):
         return before
 
     def _made(self) -> Scope | None:
-        guard, claim = _guards.get(self.policy), self._claim
+        guard, claim = _guard_of(self.policy), self._claim
         if guard is None or claim is None or not claim.fits(guard.snapshot):
             # Denies: nobody here can say what the claim is worth, so there is no purpose.
             return None
@@ -274,8 +285,9 @@ class _BoundGenerator(Bound[P, R]):
     """Every step of the generator runs in the scope, its caller's code outside of it."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        inner: Any = self._function(*args, **kwargs)
-        return _stepped(inner, self._into)  # type: ignore[return-value]  # a generator function's result is a generator
+        wrapped = wrap_generator(self._function, step=lambda: Steps(self._into))
+        made: R = wrapped(*args, **kwargs)
+        return made
 
 
 class _BoundAsyncGenerator(Bound[P, R]):
@@ -300,15 +312,7 @@ class _BoundCoroutine(Bound[P, R]):
         self, /, *args: P.args, **kwargs: P.kwargs
     ) -> Any:
         """Await the function in its scope."""
-        before = self._into.enter()
-        try:
-            return await self._function(*args, **kwargs)  # type: ignore[misc]  # a coroutine function's result is awaitable
-        finally:
-            restore(before)
-
-
-def _stepped(inner: Generator[Any, Any, Any], into: Entered) -> Generator[Any, Any, Any]:
-    return (yield from ScopedGenerator(inner, into))
+        return await awaited(self._function(*args, **kwargs), self._into)  # type: ignore[arg-type]  # a coroutine function's result is awaitable
 
 
 def _bound(function: Callable[P, R], into: _Back | _Under) -> Bound[P, R]:

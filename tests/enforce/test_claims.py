@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from policyguard.enforce.claims import Claim, bind, each_guard, known
 from policyguard.enforce.context import Scope, current_scope
-from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, SECURITY, guard
+from policyguard.engine.compile import compile_policy
+from policyguard.policy.assemble import load_policy
+from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, POLICY, SECURITY, guard
 
 GUARD = guard()
 SNAPSHOT = GUARD.snapshot
@@ -157,7 +159,7 @@ def test_a_bound_function_looks_and_behaves_as_the_function() -> None:
         made = bind(GUARD, Shop)
         part = bind(GUARD, partial(look, 1))
         odd = bind(GUARD, lambda **given: given)
-    assert bound.__name__ == "sell"  # type: ignore[attr-defined]  # as of the function
+    assert bound.__name__ == "sell"
     assert bound.__doc__ == "Sell a thing."
     assert inspect.signature(bound) == inspect.signature(Shop.sell)
     assert "sell" in repr(bound)
@@ -251,6 +253,20 @@ def test_a_claim_with_words_that_the_policy_does_not_know_counts_for_nothing() -
     older = pickle.loads(raw.replace(ADS.encode(), ADS.encode()[:-1] + b"x"))
     with made.purpose(SECURITY):
         assert older() == (None, None)
+
+
+def test_the_policy_that_a_guard_has_now_counts(tmp_path: Path) -> None:
+    """A reload may change the policy's id; two guards that took the same one are no answer."""
+    file = tmp_path / "outing.yaml"
+    file.write_text(POLICY.read_text().replace("id: picnic", "id: outing", 1))
+    snapshot = compile_policy(load_policy(file))
+    mine, other = guard(), guard()
+    mine.in_force = mine.in_force.but(snapshot=snapshot)
+    with mine.purpose(ADS):
+        arrived = pickle.loads(pickle.dumps(bind(mine, look)))
+    assert arrived() == ((ADS,), "")
+    other.in_force = other.in_force.but(snapshot=snapshot)
+    assert arrived() == (None, None)
 
 
 def test_who_asks_is_told_of_every_guard_of_the_process() -> None:

@@ -380,6 +380,45 @@ def test_a_context_that_the_program_chose_has_its_own_scope() -> None:
         assert pool.submit(purpose).result() == ADS
 
 
+def test_a_thread_with_a_context_of_its_own_has_that_contexts_scope() -> None:
+    """Python 3.14 lets a program choose it; the hook doesn't look over the program's shoulder."""
+    seen: list[str | None] = []
+    thread = threading.Thread(target=lambda: seen.append(purpose()))
+    vars(thread)["_context"] = contextvars.Context()
+    with GUARD.purpose(ADS):
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_where_threads_inherit_the_context_nothing_changes(
+    unhook: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a Python 3.14 may be set up: one scope for threads, none for those of a library."""
+    unhook()
+    plain = threading.Thread.start
+
+    def inherits(self: threading.Thread) -> None:
+        context, run = contextvars.copy_context(), self.run
+        self.run = lambda: context.run(run)  # type: ignore[method-assign]  # what 3.14 does inside
+        plain(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", inherits)
+        undo = carry()
+        assert in_thread(lambda look: threading.Thread(target=look)) == [ADS]
+        found: list[str | None] = []
+        serve = library(tmp_path, "site-packages", "some_sdk")["serve"]
+        with GUARD.purpose(ADS):
+            serve(lambda: found.append(purpose()), True).join()
+            pool = ThreadPoolExecutor(1)
+            found.append(pool.submit(purpose).result())
+        with pool:
+            found.append(pool.submit(purpose).result())
+        undo()
+    assert found == [None, ADS, None]
+
+
 def test_futures_are_as_ever() -> None:
     """Results, exceptions, cancellation, arguments by name, and the error of a bad call."""
 

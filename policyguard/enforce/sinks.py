@@ -22,7 +22,8 @@ from policyguard.enforce.inforce import InForce
 from policyguard.enforce.judge import Judge
 from policyguard.enforce.redaction import REDACTED, redacted_value
 from policyguard.enforce.wrappers import ANY, Wrapper, wrapper
-from policyguard.labels.recent import Remembers
+from policyguard.labels.parameters import Parameters
+from policyguard.labels.registry import Touch
 from policyguard.labels.typed import labels_of_annotations
 from policyguard.policy.flow import Label
 
@@ -38,7 +39,7 @@ _JUDGED: Final = """
     _pg_scope = _pg_get()
     _pg_pass = None if _pg_scope is None else _pg_scope.inner.get(_pg_key)
     if (
-        _pg_pass is None or _pg_pass.now is not _pg_judge.in_force or _pg_pass.seen.used or {odd}
+        _pg_pass is None or _pg_pass.now is not _pg_judge.in_force or _pg_pass.touch.used or {odd}
     ):
         _pg_new = _pg_first({positional}, {named})
         if _pg_new is not None:
@@ -64,14 +65,14 @@ class Pass:
 
     Attributes:
         now: the policy that allowed it.
-        seen: what the scope remembers.
+        touch: whether the scope has something to remember since.
         counts: one counter of the tally for each flow.
     """
 
-    __slots__ = ("counts", "now", "seen")
+    __slots__ = ("counts", "now", "touch")
 
-    def __init__(self, now: InForce, seen: Remembers, counts: tuple[count[int], ...]) -> None:
-        self.now, self.seen, self.counts = now, seen, counts
+    def __init__(self, now: InForce, touch: Touch, counts: tuple[count[int], ...]) -> None:
+        self.now, self.touch, self.counts = now, touch, counts
 
 
 class SinkDecorator:
@@ -122,12 +123,10 @@ class Arguments:
         typed = labels_of_annotations(function)
         self._signature = inspect.signature(function).parameters
         self._names = list(self._signature)
-        rest = {p.name for p in self._signature.values() if p.kind is p.VAR_KEYWORD}
-        self._of_rest = tuple(label for name in rest for label in typed.get(name, ()))
+        self._said = Parameters(function)
         self._typed = typed
         # A method's own object doesn't leave; what it holds isn't an argument.
         self._skip = 1 if self._names[:1] in (["self"], ["cls"]) else 0
-        self._by_position = {i: typed[name] for i, name in enumerate(self._names) if name in typed}
         of_names = [label for name in self._names for label in typed.get(name, ())]
         self._all = frozenset([*declared, *of_names])
 
@@ -171,7 +170,7 @@ class Arguments:
         """Labels that are declared or stand in annotations."""
         found: Found = [(each, "", "strong") for each in self._declared]
         for i in range(self._skip, len(args)):
-            name = self._names[min(i, len(self._names) - 1)]
+            name = self._said.name(i)
             found += [(label, name, "strong") for label in self._at(i, args[i])]
         for name, value in kwargs.items():
             found += [(label, name, "strong") for label in self._under(name, value)]
@@ -179,23 +178,24 @@ class Arguments:
 
     def _at(self, place: int, value: object) -> tuple[Label, ...]:
         """The labels of a positional parameter; None is nothing, so it carries none."""
-        return () if value is None else self._by_position.get(place, ())
+        return () if value is None else self._said.labels(place)
 
     def _under(self, name: str, value: object) -> tuple[Label, ...]:
         """The labels of a keyword; as `_at`."""
-        if value is None:
-            return ()
-        return self._typed.get(name, ()) if name in self._signature else self._of_rest
+        return () if value is None else self._said.labels(name)
 
     def _searched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Found:
         """Labels that the values carry themselves."""
-        values = (*args[self._skip :], *kwargs.values())
-        return [hit for value in values for hit in self._judge.labels_in(value)]
+        given: list[tuple[int | str, Any]] = [(i, args[i]) for i in range(self._skip, len(args))]
+        given += kwargs.items()
+        labels_in, hint = self._judge.labels_in, self._said.hint
+        return [hit for key, value in given for hit in labels_in(value, hint=hint(key))]
 
     def _keep(self, now: InForce, scope: Scope, known: Found) -> None:
         """Keep that these flows are allowed here, if nothing but another policy can change that."""
-        judge, registry = self._judge, scope.registry
-        if registry is None or registry.used or scope.persons or judge.watchers or now.shadow:
+        judge = self._judge
+        touch = None if scope.registry is None else scope.registry.touch
+        if touch is None or touch.used or scope.persons or judge.watchers or now.shadow:
             return
         labels = frozenset(label for label, _, _ in known)
         facts, purpose = scope.known()[0], judge.current_purpose()
@@ -208,7 +208,7 @@ class Arguments:
             if counter is None:
                 return
             counts.append(counter)
-        scope.inner[self] = Pass(now, registry, tuple(counts))
+        scope.inner[self] = Pass(now, touch, tuple(counts))
 
     def redacted(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], labels: frozenset[Label]
@@ -218,17 +218,19 @@ class Arguments:
             # Nobody said which argument it is.
             return None
 
-        def without(value: object, typed: tuple[Label, ...]) -> tuple[object, bool]:
+        def without(key: int | str, value: object) -> tuple[object, bool]:
+            typed = self._at(key, value) if isinstance(key, int) else self._under(key, value)
             if labels.intersection(typed):
                 return REDACTED, True
-            made = redacted_value(value, self._judge.registry, labels.__contains__)
+            made = redacted_value(
+                value, self._judge.registry, labels.__contains__, hint=self._said.hint(key)
+            )
             return made.value, made.complete
 
         parts = [
-            without(value, self._at(i, value)) if i >= self._skip else (value, True)
-            for i, value in enumerate(args)
+            without(i, value) if i >= self._skip else (value, True) for i, value in enumerate(args)
         ]
-        named = {name: without(value, self._under(name, value)) for name, value in kwargs.items()}
+        named = {name: without(name, value) for name, value in kwargs.items()}
         if not all(complete for _, complete in (*parts, *named.values())):
             return None
         return tuple(value for value, _ in parts), {name: v for name, (v, _) in named.items()}

@@ -14,7 +14,7 @@ from threading import Lock
 from time import monotonic
 from typing import Final, Protocol
 
-from policyguard.labels.registry import Found, Registry
+from policyguard.labels.registry import Found, Registry, Touch
 from policyguard.policy.flow import Label
 
 KEPT_SECONDS: Final = 120.0
@@ -27,8 +27,8 @@ class Remembers(Protocol):
     saturated: bool
 
     @property
-    def used(self) -> bool:
-        """Something was to be remembered; False proves that nothing can be found."""
+    def touch(self) -> Touch:
+        """Whether something was to be remembered; to be asked before what is searched."""
 
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """From now on the value carries the labels."""
@@ -60,6 +60,7 @@ class Rolling:
         self._lock = Lock()
         self._since = clock()
         self._kept: tuple[Registry, Registry] = (Registry(), Registry())
+        self.touch = Touch()
 
     def _current(self) -> tuple[Registry, Registry]:
         """The newest generation and the one before it."""
@@ -70,6 +71,9 @@ class Rolling:
                 if age >= self._seconds:
                     before = self._kept[0] if age < 2 * self._seconds else Registry()
                     self._kept = (Registry(), before)
+                    if self.touch.used:
+                        # A new one: whoever looked at the old one goes on seeing that it was used.
+                        self.touch = Touch(used=before.touch.used)
                     self._since = self._clock()
         return self._kept
 
@@ -80,16 +84,16 @@ class Rolling:
 
     @saturated.setter
     def saturated(self, full: bool) -> None:
-        self._current()[0].saturated = full
-
-    @property
-    def used(self) -> bool:
-        """Something was to be remembered lately."""
-        return self._kept[0].used or self._kept[1].used
+        newest = self._current()[0]
+        self.touch.used = self.touch.used or full
+        newest.saturated = full
 
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """As `Registry.remember`."""
-        return self._current()[0].remember(value, labels)
+        newest = self._current()[0]
+        # First: whoever sees the value must look.
+        self.touch.used = self.touch.used or bool(labels)
+        return newest.remember(value, labels)
 
     def search(self, leaves: Iterable[tuple[str, object]]) -> tuple[Found, ...]:
         """As `Registry.search`."""
@@ -119,12 +123,13 @@ class Job:
 
     @saturated.setter
     def saturated(self, full: bool) -> None:
+        self._jobs.touch.used = self._jobs.touch.used or full
         self._incomplete = full
 
     @property
-    def used(self) -> bool:
-        """Something was to be remembered lately."""
-        return self._incomplete or self._jobs.used
+    def touch(self) -> Touch:
+        """As of all jobs; where this one is incomplete, always used."""
+        return Touch(used=True) if self._incomplete else self._jobs.touch
 
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """As `Registry.remember`, for all jobs."""
@@ -174,9 +179,9 @@ class Recent:
         self.jobs.saturated = full
 
     @property
-    def used(self) -> bool:
-        """Something was to be remembered lately."""
-        return any(one.used for one in self._all())
+    def touch(self) -> Touch:
+        """Whether any of them was used. Not to be kept: scopes come and go."""
+        return Touch(used=any(one.touch.used for one in self._all()))
 
     def remember(self, value: object, labels: tuple[Label, ...]) -> bool:
         """As `Registry.remember`, for jobs."""

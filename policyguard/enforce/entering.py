@@ -62,6 +62,7 @@ class Entering(Judge):
 
         Raises:
             TermError: the policy doesn't know the purpose or reader.
+            TypeError: both a subject and subjects are given, or one text as subjects.
 
         Cost: with a subject store one look-up of at most 50 ms, never on an event loop; `async
         with` awaits it.
@@ -73,15 +74,17 @@ class Entering(Judge):
             named.recipient(reader)
         if facts:
             self._mistaken(facts)
-        many = None if subjects is None else tuple(subjects)
+        many = _batch(subject, subjects)
 
         def make(scope: Scope, persons: tuple[Person, ...] | None) -> None:
             if scope.registry is None:
                 scope.registry = self.recent.opened()
             if persons is not None:
+                # Before anybody knew who asks, they may have said no: that stays theirs.
+                refused = _refused(scope) if many is None and scope.subject is None else {}
                 scope.subject = subject if many is None else many
                 scope.persons = persons
-                scope.facts = Facts(facts) if facts else NO_FACTS
+                scope.facts = _with(refused, facts)
             elif facts:
                 scope.facts = scope.facts.merged(facts)
             scope.reader = reader or scope.reader
@@ -177,6 +180,30 @@ class Entering(Judge):
             if what not in self.told and len(self.told) < _TOLD:
                 self.told.add(what)
                 _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
+
+
+def _batch(subject: object, subjects: Iterable[object] | None) -> tuple[object, ...] | None:
+    """Everybody in a batch, None if it is none."""
+    if subjects is None:
+        return None
+    if subject is not SAME:
+        raise TypeError("a context has a subject or subjects, not both")
+    if isinstance(subjects, str | bytes):
+        # Its letters would be taken for people.
+        raise TypeError("subjects is a list of subjects, not one text")
+    return tuple(subjects)
+
+
+def _with(refused: Mapping[str, Any], facts: Mapping[str, Any] | None) -> Facts:
+    if not refused and not facts:
+        return NO_FACTS
+    return Facts(refused).merged(facts or {})
+
+
+def _refused(scope: Scope) -> dict[str, dict[str, bool]]:
+    """The opt-outs that are known in a scope."""
+    found = {purpose: True for purpose, answer in scope.facts.opt_out.items() if answer}
+    return {"opt_out": found} if found else {}
 
 
 def _opted_out(now: InForce) -> dict[str, bool]:

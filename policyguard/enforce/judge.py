@@ -150,15 +150,20 @@ class Judge:
         scope.path = (*scope.path, purpose)
 
     def labels_in(
-        self, value: object, known: Iterable[tuple[Label, str]] = ()
+        self, value: object, known: Iterable[tuple[Label, str]] = (), *, hint: object = None
     ) -> list[tuple[Label, str, Any]]:
         """All labels of a value: those known, annotated fields, and what the scope remembers.
+
+        Args:
+            value: what is about to leave.
+            known: labels that are known otherwise.
+            hint: its annotation, where one labels the keys of a dict.
 
         Returns:
             (label, path of names, strength).
         """
         found: list[tuple[Label, str, Any]] = [(label, where, "strong") for label, where in known]
-        for part in labels_of_value(value):
+        for part in labels_of_value(value, hint):
             found += [(label, part.path, "strong") for label in part.labels]
         return found + labels_seen(self.registry, value)
 
@@ -251,16 +256,25 @@ class Judge:
         snapshot, purpose = now.snapshot, asked.purpose
         if snapshot.context.changes is not None and _change_denied(snapshot, asked):
             flow = Flow(label.data, label.form, purpose, asked.recipient)
-            return snapshot.deny(flow, "purpose_change").along(asked.path)
+            decision = snapshot.deny(flow, "purpose_change")
+            self._compare(now, decision, asked, facts)
+            return decision.along(asked.path)
         decision = snapshot.decide(label.data, label.form, purpose, asked.recipient, facts)
         if now.shadow is not None:
-            self._shadow.compare(now.shadow, decision, facts)
+            self._compare(now, decision, asked, facts)
         if decision.reason == "unlabelled" and label.evidence != "declared":
             # Nobody failed to label it: what it is can't be told.
             decision = snapshot.deny(decision.flow, "cannot_tell")
         if not decision.allowed and len(asked.path) > 1:
             return decision.along(asked.path)
         return decision
+
+    def _compare(self, now: InForce, decision: Decision, asked: Asked, facts: Facts) -> None:
+        """Tell where the shadow, if there is one, answers differently."""
+        shadow = now.shadow
+        if shadow is not None:
+            changed = shadow.context.changes is not None and _change_denied(shadow, asked)
+            self._shadow.compare(shadow, decision, facts, changed=changed)
 
     @staticmethod
     def _weighed(now: InForce, label: Label, recipient: str, strength: Strength) -> Strength:

@@ -10,13 +10,13 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from policyguard.enforce.context import Scope
 from policyguard.enforce.ports import At, Mode, Strength
+from policyguard.enforce.routes import like
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.policy.terms import SELF, at_or_below
@@ -52,7 +52,7 @@ class Match:
             and (self.data is None or at_or_below(flow.data, self.data))
             and (self.purpose is None or at_or_below(flow.purpose or "", self.purpose))
             and (self.reason is None or self.reason == decision.reason)
-            and (self.route is None or fnmatchcase(route, self.route))
+            and (self.route is None or like(route, self.route))
             and (self.at is None or self.at == at)
         )
 

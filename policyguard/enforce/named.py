@@ -31,6 +31,9 @@ class Named:
             return close_form(form)
         except ValueError as error:
             raise TermError(str(error)) from None
+        except TypeError:
+            # Denies: what isn't text names no form.
+            raise TermError("a form is named as text, such as `aggregated`") from None
 
     def label(self, data: str, form: str | Iterable[str] = RAW) -> Label:
         """A label that code declares; raises TermError for a term the policy doesn't know."""

@@ -76,6 +76,14 @@ def _split(path: str) -> tuple[str, ...]:
     return tuple(part for part in path.split("/") if part)
 
 
+def like(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern in which `*` stands for any text, and nothing else is special.
+
+    Names of jobs and routes may hold brackets and question marks of their own.
+    """
+    return fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]"))
+
+
 class Routes:
     """All routes of a configuration; the most exact pattern that fits counts."""
 
@@ -131,7 +139,7 @@ class Jobs:
         return None if found is None else found.purpose
 
     def _look(self, name: str) -> JobPattern | None:
-        return next((one for one in self.all if fnmatchcase(name, one.name)), None)
+        return next((one for one in self.all if like(name, one.name)), None)
 
 
 def _exactness(job: JobPattern) -> tuple[bool, int]:

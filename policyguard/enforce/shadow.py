@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -39,12 +40,33 @@ class Shadow:
         self._seen: Counter[Difference] = Counter()
         self._lock = Lock()
 
-    def compare(self, shadow: Snapshot, decision: Decision, facts: Facts) -> None:
-        """Ask the shadow the same; tell a new difference. Changes nothing and never raises."""
+    def compare(
+        self, shadow: Snapshot, decision: Decision, facts: Facts, *, changed: bool = False
+    ) -> None:
+        """Ask the shadow the same; tell a new difference. Changes nothing and never raises.
+
+        Args:
+            shadow: the second policy.
+            decision: of the policy in force.
+            facts: what it knew.
+            changed: the shadow doesn't list a change of purpose on the way to this flow.
+        """
+        try:
+            flow = decision.flow
+            if changed:
+                other = shadow.deny(flow, "purpose_change")
+            else:
+                other = shadow.decide(flow.data, flow.form, flow.purpose, flow.recipient, facts)
+            if other.verdict != decision.verdict:
+                self._differs(shadow, decision, other)
+        except Exception as error:  # noqa: BLE001 - what is only compared must not break what runs
+            # Denies: nothing, and allows nothing: the policy in force has decided. The error may
+            # be foreign, of a handler of the log; its kind is told, if anybody can be told.
+            with suppress(Exception):
+                _LOGGER.error("PG207 comparing failed with %s", type(error).__name__)  # noqa: TRY400 - the trace may hold data
+
+    def _differs(self, shadow: Snapshot, decision: Decision, other: Decision) -> None:
         flow = decision.flow
-        other = shadow.decide(flow.data, flow.form, flow.purpose, flow.recipient, facts)
-        if other.verdict == decision.verdict:
-            return
         now, then = (decision.verdict, decision.reason), (other.verdict, other.reason)
         found = Difference(flow, now, then)
         with self._lock:

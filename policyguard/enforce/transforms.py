@@ -1,23 +1,26 @@
 """`@guard.transform`: a reviewed claim that a function's result has another form than what went in.
 
 Layer: enforce. What labels the result carries is found, not said: those of the arguments, by
-annotation and by what the scope remembers, in the new form. A claim that has expired claims
-nothing: the result then counts as what went in. Start reading at `TransformDecorator`.
+annotation and by what the scope remembers, in the new form. A generator among them is looked at
+while the function takes from it; what can't be looked at makes a result of which nobody can tell
+what it is. A claim that has expired claims nothing: the result then counts as what went in. Start
+reading at `TransformDecorator`.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from datetime import date
+from functools import partial
+from types import GeneratorType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from policyguard.enforce.decorators import inside
 from policyguard.enforce.generators import (
     Each,
     NewArguments,
-    nothing,
     wrap_async_generator,
     wrap_generator,
 )
@@ -27,15 +30,19 @@ from policyguard.enforce.waivers import utc_today
 from policyguard.enforce.wrappers import Wrapper, wrapper
 from policyguard.errors import TermError
 from policyguard.labels.typed import labels_of_annotations
-from policyguard.policy.flow import Form, Label
+from policyguard.policy.flow import Evidence, Form, Label
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _LOGGER: Final = logging.getLogger("policyguard")
+_UNSEEN: Final = Label("", evidence="suspected")
 _RUN: Final = """
-    _, _pg_each = _pg_begin({positional}, {named})
-    _pg_value = AWAITED_pg_function({call})
+    _pg_new, _pg_each = _pg_begin({positional}, {named})
+    if _pg_new is None:
+        _pg_value = AWAITED_pg_function({call})
+    else:
+        _pg_value = AWAITED_pg_function(*_pg_new[0], **_pg_new[1])
     if _pg_value is not None:
         _pg_each(_pg_value)
     return _pg_value
@@ -47,10 +54,15 @@ _ASYNC: Final = "async def _pg_wrapper({head}):" + _RUN.replace("AWAITED", "awai
 def last_day(expires: date | str) -> date:
     """The last day of a claim; raises TermError for what is no day."""
     try:
-        return date.fromisoformat(expires) if isinstance(expires, str) else expires
+        day = date.fromisoformat(expires) if isinstance(expires, str) else expires
+        # A time of that day may be in any zone, so that it isn't told which day is the last.
+        if type(day) is date:
+            return day
     except ValueError:
-        what = "a transform's `expires` is a day such as 2027-06-30"
-        raise TermError(what, hint="a reviewed claim ends, and is reviewed again") from None
+        # Denies: the decoration, below.
+        pass
+    what = "a transform's `expires` is a day such as 2027-06-30"
+    raise TermError(what, hint="a reviewed claim ends, and is reviewed again")
 
 
 class TransformDecorator:
@@ -84,7 +96,7 @@ class TransformDecorator:
 
     def form_of(self, form: Form, name: str) -> Form:
         """The form of a result made of data in a form: without a claim in force, the same."""
-        if self._in_force():
+        if self.in_force():
             return form | self._form
         self._tell(name)
         return form
@@ -99,7 +111,8 @@ class TransformDecorator:
             if label.data:
                 yield label
 
-    def _in_force(self) -> bool:
+    def in_force(self) -> bool:
+        """Whether somebody vouches for the claim today."""
         try:
             return self._today() <= self._expires
         except Exception:  # noqa: BLE001 - a clock is the system's or the application's
@@ -123,35 +136,88 @@ class _Claimed:
     def __init__(self, transform: TransformDecorator, function: Wrapper) -> None:
         self._transform = transform
         self._name = f"{getattr(function, '__qualname__', 'function')}()"
-        typed = labels_of_annotations(function)
-        names = list(inspect.signature(function).parameters)
-        self._by_name = typed
-        self._by_position = {i: typed[name] for i, name in enumerate(names) if name in typed}
+        self._typed = labels_of_annotations(function)
+        parameters = inspect.signature(function).parameters.values()
+        self._names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+        self._rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[NewArguments, Each]:
         """Find what goes in; gives what shall be shown the results."""
-        found: dict[Label, None] = {}
-        for i, value in enumerate(args):
-            found |= dict.fromkeys(self._by_position.get(i, ()))
-            found |= dict.fromkeys(self._transform.labels_in(value))
-        for name, value in kwargs.items():
-            found |= dict.fromkeys(self._by_name.get(name, ()))
-            found |= dict.fromkeys(self._transform.labels_in(value))
-        if not found:
-            return None, nothing
-        at = call_site()
-        labels = {
-            Label(
-                label.data,
-                self._transform.form_of(label.form, self._name),
-                self._name,
-                "suspected" if label.evidence == "suspected" else "declared",
-                at,
-            )
-            for label in found
-        }
+        going = _GoingIn(self._transform, self._name)
+        names = [*self._names[: len(args)], *self._names[-1:] * (len(args) - len(self._names))]
+        positional = tuple(map(going.take, args, map(self._labels, names)))
+        named = {name: going.take(v, self._labels(name)) for name, v in kwargs.items()}
+        return (positional, named) if going.watched else None, going.remember
 
-        def remember(value: object) -> None:
-            self._transform.remember(value, labels)
+    def _labels(self, name: str) -> Iterable[Label]:
+        """The labels of a parameter by its annotation."""
+        return self._typed.get(name if name in self._names else self._rest, ())
 
-        return None, remember
+
+class _GoingIn:
+    """What goes into one call, and so comes out of it in another form.
+
+    Attributes:
+        watched: generators are among the arguments, whose labels show while they are used.
+    """
+
+    __slots__ = ("_at", "_found", "_name", "_transform", "watched")
+
+    def __init__(self, transform: TransformDecorator, name: str) -> None:
+        self._transform, self._name, self._at = transform, name, ""
+        self._found: dict[Label, None] = {}
+        self.watched = False
+
+    def take(self, value: Any, typed: Iterable[Label]) -> Any:
+        """Look at an argument; what the function gets in its place."""
+        if value is None:
+            return None
+        if typed:
+            self._found |= dict.fromkeys(typed)
+        if type(value) is GeneratorType:
+            self.watched = True
+            return _watched(value, self._look)
+        if isinstance(value, Iterator | AsyncIterator):
+            # To look would use it up, so nobody can tell what goes in.
+            self._found[_UNSEEN] = None
+        else:
+            self._look(value)
+        return value
+
+    def _look(self, value: object) -> None:
+        self._found |= dict.fromkeys(self._transform.labels_in(value))
+
+    def remember(self, result: object) -> None:
+        """The result carries the labels of what went in so far, in the claimed form."""
+        if self._found:
+            self._at = self._at or call_site()
+            self._transform.remember(result, {self._claimed(label) for label in self._found})
+
+    def _claimed(self, label: Label) -> Label:
+        evidence: Evidence = "suspected" if label.evidence == "suspected" else "declared"
+        form = self._transform.form_of(label.form, self._name) if label.data else label.form
+        return Label(label.data, form, self._name, evidence, self._at)
+
+
+def _watched(
+    inner: Generator[Any, Any, Any], look: Callable[[Any], None]
+) -> Generator[Any, Any, Any]:
+    """A generator that does what the inner one does, and shows everything that it yields."""
+    step: Callable[[], Any] = partial(next, inner)
+    while True:
+        try:
+            value = step()
+        except StopIteration as end:
+            # Denies: nothing; the inner one has ended.
+            return end.value
+        look(value)
+        try:
+            sent = yield value
+        except GeneratorExit:
+            inner.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed on to the inner one
+            # Denies: nothing; what is thrown belongs to the inner one.
+            step = partial(inner.throw, error)
+        else:
+            step = partial(inner.send, sent)

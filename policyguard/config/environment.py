@@ -16,6 +16,12 @@ _TEXTS: Final = ("policy", "data_map", "subjects", "shadow", "switch_file", "on_
 _SWITCHES: Final = ("telemetry", "reload")
 _OTHERS: Final = ("mode", "purpose", "config")
 _ANSWERS: Final = {"true": True, "1": True, "false": False, "0": False}
+_NEAR: Final = 0.75
+
+
+def variable(key: str) -> str:
+    """The variable that stands for a setting."""
+    return _PREFIX + key.upper()
 
 
 def overrides() -> dict[str, object]:
@@ -25,7 +31,7 @@ def overrides() -> dict[str, object]:
     """
     found: dict[str, object] = {}
     for key in (*_TEXTS, *_SWITCHES):
-        text = os.environ.get(_PREFIX + key.upper(), "").strip()
+        text = os.environ.get(variable(key), "").strip()
         if text:
             found[key] = _ANSWERS.get(text.lower(), text) if key in _SWITCHES else text
     return found
@@ -33,10 +39,14 @@ def overrides() -> dict[str, object]:
 
 def misspelt() -> list[str]:
     """Variables that were surely meant for us and mean nothing, each with what it looks like."""
-    known = [_PREFIX + key.upper() for key in (*_TEXTS, *_SWITCHES, *_OTHERS)]
+    known = [key.upper() for key in (*_TEXTS, *_SWITCHES, *_OTHERS)]
     found = []
     for name in sorted(os.environ):
-        if name.startswith(_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-            found += [f"the environment variable {name} means nothing; {near[0]}?"] if near else []
+        # Without the prefix that all of them share, and that would make any two look alike.
+        key = name.removeprefix(_PREFIX)
+        if key not in (name, *known):
+            found += [
+                f"the environment variable {name} means nothing; did you mean {_PREFIX}{near}?"
+                for near in difflib.get_close_matches(key, known, n=1, cutoff=_NEAR)
+            ]
     return found

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from policyguard.config.environment import overrides, variable
 from policyguard.config.loaded import Loaded, load_config
 from policyguard.config.reload import Read, Reloader
 from policyguard.config.settings import ModeName
@@ -177,7 +178,9 @@ def _store(loaded: Loaded, text: str) -> SubjectStore:
     except ValueError as error:
         # Denies: a program that was told to know persons doesn't start without. The sentence is
         # our own; the text isn't shown, it may hold a password.
-        problem = Problem(str(loaded.file), 0, 0, "PG505", f"`subjects`: {error}")
+        said = "subjects" in overrides()
+        place, name = ("", variable("subjects")) if said else (str(loaded.file), "`subjects`")
+        problem = Problem(place, 0, 0, "PG505", f"{name}: {error}")
         raise ConfigError([problem]) from None
 
 

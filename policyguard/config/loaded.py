@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from policyguard.config.environment import misspelt
+from policyguard.config.environment import misspelt, overrides, variable
 from policyguard.config.settings import MatchSettings, Settings, line_of, read_settings
 from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.modes import Enforcement, Match, Modes, Switch, from_environment
@@ -129,12 +129,13 @@ class Loaded:
         yield from (entry.match for entry in self.settings.waivers)
 
     def _wide_waivers(self) -> Iterator[Problem]:
-        for entry in self.settings.waivers:
+        for number, entry in enumerate(self.settings.waivers):
             match = entry.match
             if not (match.rule or match.recipient or match.data or match.purpose):
-                hint = "name a rule, a recipient, data or a purpose"
-                what = "a waiver lets everything pass"
-                yield self.problem("PG505", what, entry.owner, hint)
+                line = line_of(self._text, r"\s*\[\[[^#]*\bwaivers\s*\]\]", nth=number)
+                what = "this waiver lets far too much pass"
+                hint = "its `match` names at least a rule, a recipient, data or a purpose"
+                yield Problem(str(self.file), line, 1, "PG505", what, hint)
 
     def _unknown(self, kind: str, word: str, known: Iterable[str]) -> Problem:
         near = difflib.get_close_matches(word, list(known), n=1)
@@ -166,6 +167,9 @@ class Loaded:
             found.append("sqlalchemy is hooked without a data map: no column has a label")
         if self.data_map is not None and "sqlalchemy" not in plugins:
             found.append("there is a data map, but no database plugin is listed that reads it")
+        job = os.environ.get("POLICYGUARD_PURPOSE")
+        if job and job not in self.policy.words.purposes:
+            found.append("POLICYGUARD_PURPOSE holds a purpose that the policy doesn't know")
         return found + misspelt()
 
     def effective(self) -> dict[str, Any]:
@@ -173,7 +177,8 @@ class Loaded:
         modes = self.modes()
         return {
             "schema": "policyguard.config/1",
-            "file": str(self.file),
+            "file": str(self.file) if self.file.exists() else None,
+            "environment": [variable(key) for key in overrides()],
             "policy": {"id": self.policy.id, "digest": self.snapshot.digest},
             "data_map": self.settings.data_map,
             "mode": modes.override or modes.default,

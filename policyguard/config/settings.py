@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from policyguard.config.environment import overrides
+from policyguard.config.environment import overrides, variable
 from policyguard.errors import ConfigError, Problem
 from policyguard.policy.conditions import Part
 from policyguard.policy.flow import Reason
@@ -27,6 +27,8 @@ from policyguard.policy.terms import RecipientKind
 NAMES: Final = ("policyguard.toml", "pyproject.toml")
 ModeName = Literal["block", "redact", "flag", "off"]
 _WANTED: Final = (
+    ("string_too_short", "some text"),
+    ("string_pattern", "some text"),
     ("string", "text in quotes"),
     ("bool", "true or false"),
     ("int", "a whole number"),
@@ -94,6 +96,8 @@ class Settings(Part):
     subjects: str | None = Field(
         None,
         description="facts about persons: `sqlite:///FILE`, a URL, `module:object`",
+        # A URL may hold a password.
+        repr=False,
     )
     shadow: str | None = Field(
         None, description="a second policy that is only compared, relative to this file"
@@ -201,25 +205,32 @@ def _keys() -> tuple[str, ...]:
 
 def _problems(file: Path, text: str, error: ValidationError) -> list[Problem]:
     found = []
+    said = overrides()
     for entry in error.errors(include_url=False, include_input=False):
         words = [str(step) for step in entry["loc"] if isinstance(step, str)]
         key = words[-1] if words else ""
-        code, hint = "PG505", ""
-        if entry["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, _keys(), n=1)
-            message = f"unknown key `{key}`"
-            hint = f"did you mean `{near[0]}`?" if near else ""
-        elif entry["type"] == "missing":
-            message = f"`{key}` is missing"
-        elif entry["type"] == "literal_error":
-            expected = str(entry.get("ctx", {}).get("expected", ""))
-            message = f"`{key}` has a value that is not known"
-            hint = f"one of {expected.replace(chr(39), '`')}"
+        message, hint = _explained(key, entry["type"], entry.get("ctx", {}))
+        if key in said and len(entry["loc"]) == 1:
+            message = f"the environment variable {variable(key)} has a value that is not known"
+            found.append(Problem("", 0, 0, "PG505", message, hint))
         else:
-            message = f"`{key}` has a wrong value"
-            hint = next((says for kind, says in _WANTED if entry["type"].startswith(kind)), "")
-        found.append(Problem(str(file), _place(text, entry["loc"]), 1, code, message, hint))
+            line = _place(text, entry["loc"])
+            found.append(Problem(str(file), line, 1, "PG505", message, hint))
     return found
+
+
+def _explained(key: str, kind: str, more: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong about a key, and what would be right. The value itself is never shown."""
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(key, _keys(), n=1)
+        return f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else ""
+    if kind == "missing":
+        return f"`{key}` is missing", ""
+    if kind == "literal_error":
+        expected = str(more.get("expected", "")).replace(chr(39), "`")
+        return f"`{key}` has a value that is not known", f"one of {expected}"
+    hint = next((says for start, says in _WANTED if kind.startswith(start)), "")
+    return f"`{key}` has a wrong value", hint
 
 
 def _place(text: str, steps: tuple[int | str, ...]) -> int:

@@ -16,7 +16,7 @@ from policyguard.enforce.modes import Modes
 from policyguard.enforce.ports import At, Reporter, Strength
 from policyguard.enforce.seen import labels_seen
 from policyguard.enforce.settle import Redact, settle
-from policyguard.enforce.shadow import Shadow
+from policyguard.enforce.shadow import Difference, Shadow
 from policyguard.enforce.tally import Tally
 from policyguard.enforce.violation import Judged
 from policyguard.engine.compile import Snapshot
@@ -137,6 +137,10 @@ class Judge:
         self._watchers = tuple(watchers)
         # Sinks remember what is allowed under what is in force; watchers want to see it again.
         self.in_force = self.in_force.but()
+
+    def differences(self) -> dict[Difference, int]:
+        """Flows that the shadow policy answers differently, and how often each was judged."""
+        return self._shadow.differences()
 
     def enter(self, scope: Scope, purpose: str) -> None:
         """Make a purpose the innermost one of a scope.

@@ -266,7 +266,8 @@ class PersonEntered(Entered):
 
 def _same(one: object, other: object) -> bool:
     try:
-        return bool(one == other)
+        # 1, True and 1.0 are equal, and three subjects.
+        return type(one) is type(other) and bool(one == other)
     except Exception:  # noqa: BLE001 - a subject is the application's own object
         # Denies: whoever can't be compared is somebody else, about whom nothing is known.
         return False

@@ -1,4 +1,4 @@
-"""What a query proves about each of its rows by a condition at its top.
+"""What a query proves about each of its rows by conditions at its top.
 
 Layer: inspectors. Start reading at `facts_of`.
 
@@ -15,40 +15,94 @@ from typing import Final
 
 from sqlglot import exp
 
-from policyguard.inspectors.sql.model import Fact
+from policyguard.inspectors.sql.model import Fact, Link
 from policyguard.inspectors.sql.walk import Walk
 
+_SIDES: Final = ("left", "right")
 _CODE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,3})?")
 
 
-def facts_of(walk: Walk, tree: exp.Expr) -> tuple[Fact, ...]:
-    """Equalities with constants that every row of the result meets.
+def facts_of(walk: Walk, tree: exp.Expr) -> tuple[tuple[Fact, ...], tuple[Link, ...]]:
+    """What every row that a statement returns, or puts elsewhere, is known to meet.
 
     Returns:
-        Only conditions on base columns of a plain SELECT's own FROM, joined with AND.
+        Equalities of base columns with constants, and of base columns with each other; only of a
+        plain SELECT's own FROM and WHERE, joined with AND.
     """
-    where = tree.args.get("where") if isinstance(tree, exp.Select) else None
-    if where is None or walk.expanded or tree.find(exp.CTE) is not None:
-        return ()
-    mentions = Counter(table.name.casefold() for table in tree.find_all(exp.Table))
-    own = {
-        (table.alias or table.name).casefold(): table.name.casefold()
-        for table in _from_tables(tree)
-        if mentions[table.name.casefold()] == 1
-    }
-    bases = {name.split(".")[-1].casefold(): name for name in walk.found.tables}
-    facts: list[Fact] = []
-    for test in _conjuncts(where.this):
-        pair = _pair(test)
-        if pair is None:
-            continue
-        column, value = pair
-        tables = [own.get(column.table.casefold())] if column.table else list(own.values())
-        for table in tables:
-            base = bases.get(table or "")
-            name = f"{base}.{column.name}".casefold()
-            facts += [Fact(read, value) for read in walk.found.reads if read.casefold() == name]
-    return tuple(dict.fromkeys(facts))
+    query = _query_of(tree)
+    if query is None or walk.expanded or tree.find(exp.CTE) is not None:
+        return (), ()
+    own = _Own(walk, tree, query)
+    where = query.args.get("where")
+    tests = [] if where is None else _conjuncts(where.this)
+    facts = [
+        Fact(column, value)
+        for pair in map(_pair, tests)
+        if pair is not None
+        for column in own.bases(pair[0])
+        for value in (pair[1],)
+    ]
+    for join in query.args.get("joins") or ():
+        # Of an outer join too: a row either meets it, or holds nothing of the other table.
+        tests += [] if join.args.get("on") is None else _conjuncts(join.args["on"])
+    links = [link for test in tests for link in own.links(test)]
+    links += [link for join in query.args.get("joins") or () for link in own.using(join)]
+    return tuple(dict.fromkeys(facts)), tuple(dict.fromkeys(links))
+
+
+def _query_of(tree: exp.Expr) -> exp.Select | None:
+    """The SELECT whose rows a statement returns, inserts, keeps or copies, if there is one."""
+    inner: object = tree
+    if isinstance(tree, exp.Insert | exp.Create):
+        inner = tree.args.get("expression")
+    elif isinstance(tree, exp.Copy):
+        inner = tree.this
+    while isinstance(inner, exp.Subquery | exp.Paren):
+        inner = inner.this
+    return inner if isinstance(inner, exp.Select) else None
+
+
+class _Own:
+    """The tables that stand directly in a query's FROM, and once only in the whole statement."""
+
+    def __init__(self, walk: Walk, tree: exp.Expr, query: exp.Select) -> None:
+        mentions = Counter(table.name.casefold() for table in tree.find_all(exp.Table))
+        self._tables = {
+            (table.alias or table.name).casefold(): table.name.casefold()
+            for table in _from_tables(query)
+            if mentions[table.name.casefold()] == 1
+        }
+        self._bases = {name.split(".")[-1].casefold(): name for name in walk.found.tables}
+        self._reads = {read.casefold(): read for read in walk.found.reads}
+
+    def bases(self, column: exp.Column) -> list[str]:
+        """The base columns that a column may be; none of a table that isn't an own one."""
+        known = self._tables
+        names = [known.get(column.table.casefold())] if column.table else list(known.values())
+        found = (f"{self._bases.get(name or '')}.{column.name}".casefold() for name in names)
+        return [self._reads[name] for name in found if name in self._reads]
+
+    def links(self, test: exp.Expr) -> list[Link]:
+        """The base columns that a test says are equal."""
+        if not isinstance(test, exp.EQ):
+            return []
+        left, right = test.this, test.expression
+        if not (isinstance(left, exp.Column) and isinstance(right, exp.Column)):
+            return []
+        return self._pairs(self.bases(left), self.bases(right))
+
+    def using(self, join: exp.Join) -> list[Link]:
+        """The base columns that USING says are equal, between two tables."""
+        named = [part.name for part in join.args.get("using") or ()]
+        found = [self.bases(exp.column(name)) for name in named]
+        # More than two tables may have the column; which of them are meant can't be told here.
+        pairs = [both for both in found if len(both) == len(_SIDES)]
+        return [link for left, right in pairs for link in self._pairs([left], [right])]
+
+    @staticmethod
+    def _pairs(left: list[str], right: list[str]) -> list[Link]:
+        # A bare name that may be one of several tables links nothing.
+        return [(left[0], right[0])] if len(left) == len(right) == 1 else []
 
 
 def _from_tables(tree: exp.Expr) -> list[exp.Table]:

@@ -13,6 +13,8 @@ from typing import Literal
 
 Via = Literal["direct", "derived", "hashed", "aggregated", "encrypted"]
 How = Literal["filter", "join", "group", "order", "window"]
+Link = tuple[str, str]
+"""Two base columns that are equal in every row, where both have a value."""
 Kind = Literal[
     "select",
     "insert",
@@ -124,6 +126,7 @@ class Statement:
         writes: tables written.
         exports: places outside the database.
         facts: what the statement itself proves about its rows.
+        links: base columns that are equal in each of its rows.
     """
 
     kind: Kind
@@ -137,6 +140,7 @@ class Statement:
     writes: tuple[Write, ...] = ()
     exports: tuple[Export, ...] = ()
     facts: tuple[Fact, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def resolved(self) -> bool:

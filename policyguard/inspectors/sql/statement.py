@@ -15,7 +15,7 @@ from policyguard.inspectors.sql.changes import change_relation, target_of
 from policyguard.inspectors.sql.commons import with_commons
 from policyguard.inspectors.sql.exports import copied
 from policyguard.inspectors.sql.facts import facts_of
-from policyguard.inspectors.sql.model import Export, Fact, Kind, Output, Statement, Use, Write
+from policyguard.inspectors.sql.model import Export, Fact, Kind, Link, Output, Statement, Use, Write
 from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.tables import table_path
 from policyguard.inspectors.sql.values import (
@@ -110,8 +110,8 @@ def statement_of(walk: Walk, tree: exp.Expr) -> Statement:
         raise unknown(tree)
     columns, exports = act(walk, tree)
     _complete(walk, tree)
-    facts = facts_of(walk, tree) if kind == "select" else ()
-    return answer(walk, kind, columns=columns, exports=exports, facts=facts)
+    facts, links = facts_of(walk, tree)
+    return answer(walk, kind, columns=columns, exports=exports, facts=facts, links=links)
 
 
 def answer(
@@ -122,6 +122,7 @@ def answer(
     columns: Columns = (),  # type: ignore[assignment]  # an empty tuple stands for an empty list
     exports: tuple[Export, ...] = (),
     facts: tuple[Fact, ...] = (),
+    links: tuple[Link, ...] = (),
 ) -> Statement:
     """The public form of what was found."""
     found = walk.found
@@ -140,6 +141,7 @@ def answer(
         ),
         exports=exports,
         facts=facts,
+        links=links,
     )
 
 

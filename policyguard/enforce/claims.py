@@ -30,7 +30,7 @@ from policyguard.enforce.context import (
     current_scope,
     restore,
 )
-from policyguard.enforce.generators import wrap_async_generator, wrap_generator
+from policyguard.enforce.generators import nothing, shown, wrap_async_generator
 from policyguard.policy.terms import SELF
 
 if TYPE_CHECKING:
@@ -285,9 +285,8 @@ class _BoundGenerator(Bound[P, R]):
     """Every step of the generator runs in the scope, its caller's code outside of it."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        wrapped = wrap_generator(self._function, step=lambda: Steps(self._into))
-        made: R = wrapped(*args, **kwargs)
-        return made
+        inner: Any = self._function(*args, **kwargs)
+        return shown(inner, nothing, Steps(self._into))  # type: ignore[return-value]  # a generator function's result is a generator
 
 
 class _BoundAsyncGenerator(Bound[P, R]):
@@ -312,7 +311,14 @@ class _BoundCoroutine(Bound[P, R]):
         self, /, *args: P.args, **kwargs: P.kwargs
     ) -> Any:
         """Await the function in its scope."""
-        return await awaited(self._function(*args, **kwargs), self._into)  # type: ignore[arg-type]  # a coroutine function's result is awaitable
+        return await awaited(_called(self._function, args, kwargs), self._into)
+
+
+async def _called(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """The call too belongs to the scope: a function may do something before it can be awaited."""
+    return await function(*args, **kwargs)
 
 
 def _bound(function: Callable[P, R], into: _Back | _Under) -> Bound[P, R]:

@@ -19,6 +19,7 @@ from policyguard.policy.terms import SELF
 if TYPE_CHECKING:
     from policyguard.enforce.subjects import Person
 
+_KEPT: Final = 512
 CURRENT: Final[ContextVar[Scope | None]] = ContextVar("policyguard_scope", default=None)
 
 
@@ -98,6 +99,12 @@ class Scope:
             known = self._known = (stored, tuple({one.key: one for one in merged}.values()))
         return known[1]
 
+    def keep(self, key: object, made: Any) -> None:
+        """Keep what was worked out for this scope; bounded: functions may be decorated in loops."""
+        if len(self.inner) >= _KEPT:
+            self.forget()
+        self.inner[key] = made
+
     def forget(self) -> None:
         """Drop what was worked out, so that nothing points in circles; it is made again if asked.
 
@@ -137,6 +144,11 @@ class Entered:
         CURRENT.set(self.below(before))
         return before
 
+    def step_into(self, before: Scope | None) -> None:
+        """Make the scope of a generator's or coroutine's steps the current one."""
+        del before
+        self.enter()
+
     def below(self, parent: Scope | None) -> Scope:
         """The new scope, not entered."""
         scope = Scope(parent, self)
@@ -175,44 +187,12 @@ class Entered:
         self.__exit__(kind, error, trace)
 
 
-class ScopedGenerator(Generator[Any, Any, Any]):
-    """A generator that runs each of its steps in a scope, and its caller's code outside of it."""
+class Steps:
+    """Makes steps, one at a time, in one scope; between them the caller has its own.
 
-    __slots__ = ("_entered", "_inner", "_scope")
-
-    def __init__(self, inner: Generator[Any, Any, Any], entered: Entered) -> None:
-        self._inner, self._entered = inner, entered
-        self._scope: Scope | None = None
-
-    def _step(self, move: Callable[..., Any], *args: Any) -> Any:
-        before = CURRENT.get()
-        if self._scope is None:
-            self._entered.enter()
-        else:
-            CURRENT.set(self._scope)
-        try:
-            return move(*args)
-        finally:
-            self._scope = CURRENT.get()
-            CURRENT.set(before)
-
-    def send(self, value: Any) -> Any:
-        """As of the generator, in its scope."""
-        return self._step(self._inner.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        """As of the generator, in its scope."""
-        return self._step(self._inner.throw, *error)
-
-    def close(self) -> None:
-        """As of the generator, in its scope."""
-        self._step(self._inner.close)
-
-
-class ScopedSteps:
-    """Awaits each step of one async generator in its scope; between steps the caller has its own.
-
-    What the generator itself enters stays open until its own code leaves it.
+    Who makes a step, and where, may change: a half-run generator or coroutine that nobody wants any
+    more is closed in the middle of somebody else's work. It cleans up in its own scope, and leaves
+    the other's alone. What the steps themselves enter stays open until their own code leaves it.
     """
 
     __slots__ = ("_entered", "_scope")
@@ -221,15 +201,62 @@ class ScopedSteps:
         self._entered = entered
         self._scope: Scope | None = None
 
-    async def __call__(self, step: Awaitable[Any]) -> Any:
-        """Await one step; what was before is back when it ends, also on cancellation."""
+    def __call__(self, move: Callable[..., Any], *args: Any) -> Any:
+        """Make a step; what was before is back when it ends, however it ends."""
         before = CURRENT.get()
         if self._scope is None:
-            self._entered.enter()
+            self._entered.step_into(before)
         else:
             CURRENT.set(self._scope)
         try:
-            return await step
+            return move(*args)
         finally:
             self._scope = CURRENT.get()
             CURRENT.set(before)
+
+
+class ScopedGenerator(Generator[Any, Any, Any]):
+    """A generator that runs each of its steps in a scope; awaited, a coroutine that does."""
+
+    __slots__ = ("_inner", "_on")
+
+    def __init__(self, inner: Generator[Any, Any, Any], on: Steps) -> None:
+        self._inner, self._on = inner, on
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Itself: to wait is to make steps."""
+        return self
+
+    def __next__(self) -> Any:
+        """As of the generator, in its scope."""
+        return self._on(self._inner.send, None)
+
+    def send(self, value: Any) -> Any:
+        """As of the generator, in its scope."""
+        return self._on(self._inner.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """As of the generator, in its scope."""
+        return self._on(self._inner.throw, *error)
+
+    def close(self) -> None:
+        """As of the generator, in its scope."""
+        self._on(self._inner.close)
+
+
+def awaited(coroutine: Awaitable[Any], entered: Entered) -> Awaitable[Any]:
+    """What awaits a coroutine in a scope, from its first step to its last."""
+    return ScopedGenerator(coroutine.__await__(), Steps(entered))
+
+
+class ScopedSteps:
+    """Awaits each step of an async generator in its scope; between steps the caller has its own."""
+
+    __slots__ = ("_on",)
+
+    def __init__(self, entered: Entered) -> None:
+        self._on = Steps(entered)
+
+    def __call__(self, step: Awaitable[Any]) -> Awaitable[Any]:
+        """What awaits one step."""
+        return ScopedGenerator(step.__await__(), self._on)

@@ -11,34 +11,40 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import CO_COROUTINE
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from policyguard.enforce.context import CURRENT, Entered, Scope, ScopedGenerator, ScopedSteps
+from policyguard.enforce.context import CURRENT, Entered, Scope, ScopedSteps, Steps, awaited
 from policyguard.enforce.generators import showing, wrap_async_generator, wrap_generator
 from policyguard.enforce.judge import Judge
 from policyguard.enforce.site import call_site
-from policyguard.enforce.wrappers import Wrapper, wrapper
+from policyguard.enforce.wrappers import Wrapper, behind, wrapper
 from policyguard.policy.flow import Label
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_ENTER: Final = """
+_RUN: Final = """
+def _pg_wrapper({head}):
     _pg_before = _pg_get()
     if _pg_before is None:
         _pg_set(_pg_below(None))
     else:
         _pg_set(_pg_before.inner.get(_pg_entry) or _pg_below(_pg_before))
     try:
-        return {awaited}_pg_function({{call}})
+        return _pg_function({call})
     finally:
         _pg_set(_pg_before)
 """
-_RUN: Final = "def _pg_wrapper({head}):" + _ENTER.format(awaited="")
-_RUN_ASYNC: Final = "async def _pg_wrapper({head}):" + _ENTER.format(awaited="await ")
-_STEPS: Final = """
-def _pg_wrapper({head}):
-    return (yield from _pg_scoped(_pg_function({call}), _pg_entry))
+# Not as above: a coroutine that is dropped half-run is closed in a scope that isn't its own.
+_RUN_ASYNC: Final = """
+async def _pg_wrapper({head}):
+    return await _pg_awaited(_pg_function({call}), _pg_entry)
+"""
+# What isn't written as a coroutine function, but is one, may do something when it is called.
+_NATIVE: Final = """
+async def _pg_wrapper({head}):
+    return await _pg_function({call})
 """
 _REMEMBER: Final = """
 def _pg_wrapper({head}):
@@ -57,9 +63,16 @@ async def _pg_wrapper({head}):
 
 
 def inside(function: Any, decorate: Callable[[Wrapper], Wrapper]) -> Any:
-    """Decorate a function, or the one inside a classmethod or staticmethod."""
+    """Decorate a function, or the one inside a classmethod or staticmethod.
+
+    Raises:
+        TypeError: it isn't a function, such as a property: what is inside is to be decorated.
+    """
     if isinstance(function, (classmethod, staticmethod)):
-        return type(function)(decorate(function.__func__))
+        return type(function)(inside(function.__func__, decorate))
+    if not callable(function):
+        kind = type(function).__name__
+        raise TypeError(f"only what can be called can be decorated, not a {kind}; below it, then")
     return decorate(function)
 
 
@@ -83,26 +96,35 @@ class PurposeEntry(Entered):
         """
         return cast("Callable[P, R]", inside(function, self._wrap))
 
+    def step_into(self, before: Scope | None) -> None:
+        """Make the scope of a decorated generator's or coroutine's steps the current one."""
+        CURRENT.set((before and before.inner.get(self)) or self._kept(before))
+
     def _wrap(self, function: Wrapper) -> Wrapper:
-        if inspect.isasyncgenfunction(function):
+        code = behind(function)
+        if inspect.isasyncgenfunction(code):
             return wrap_async_generator(function, step=lambda: ScopedSteps(self))
+        if inspect.isgeneratorfunction(code):
+            return wrap_generator(function, step=lambda: Steps(self))
+        if inspect.iscoroutinefunction(code):
+            names = {"_pg_awaited": awaited, "_pg_entry": self}
+            native = inspect.isfunction(function) and function.__code__.co_flags & CO_COROUTINE
+            return wrapper(
+                function if native else wrapper(function, _NATIVE, {}), _RUN_ASYNC, names
+            )
         names = {
             "_pg_get": CURRENT.get,
             "_pg_set": CURRENT.set,
             "_pg_entry": self,
             "_pg_below": self._kept,
-            "_pg_scoped": ScopedGenerator,
         }
-        if inspect.isgeneratorfunction(function):
-            return wrapper(function, _STEPS, names)
-        is_async = inspect.iscoroutinefunction(function)
-        return wrapper(function, _RUN_ASYNC if is_async else _RUN, names)
+        return wrapper(function, _RUN, names)
 
     def _kept(self, parent: Scope | None) -> Scope:
         """The scope below another; made once for each, because such scopes never differ."""
         made = self.below(parent)
         if parent is not None:
-            parent.inner[self] = made
+            parent.keep(self, made)
         return made
 
 
@@ -125,9 +147,10 @@ class SourceDecorator:
         def remember(value: Any) -> None:
             self._judge.remember(value, replace(label, at=call_site()))
 
-        if inspect.isasyncgenfunction(function):
+        code = behind(function)
+        if inspect.isasyncgenfunction(code):
             return wrap_async_generator(function, showing(remember))
-        if inspect.isgeneratorfunction(function):
+        if inspect.isgeneratorfunction(code):
             return wrap_generator(function, showing(remember))
-        template = _REMEMBER_ASYNC if inspect.iscoroutinefunction(function) else _REMEMBER
+        template = _REMEMBER_ASYNC if inspect.iscoroutinefunction(code) else _REMEMBER
         return wrapper(function, template, {"_pg_each": remember})

@@ -6,7 +6,8 @@ returns and raises reaches the caller. Start reading at `wrap_generator`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Final
 
 from policyguard.enforce.wrappers import Wrapper, wrapper
@@ -14,39 +15,59 @@ from policyguard.enforce.wrappers import Wrapper, wrapper
 Each = Callable[[Any], None]
 NewArguments = tuple[tuple[Any, ...], dict[str, Any]] | None
 Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[NewArguments, Each]]
-Step = Callable[[Awaitable[Any]], Awaitable[Any]]
+Step = Callable[..., Any]
+"""Makes a step: of a generator, a move with its argument; of an async one, something awaitable."""
 
-_STEPS: Final = """
+# What was thrown is handed on outside of the `except` in which it came, or it would show up as the
+# context of whatever the generator raises afterwards. Nothing is held while the caller has a value.
+_MACHINE: Final = """
 def _pg_wrapper({head}):
-    _pg_new, _pg_each = _pg_begin({positional}, {named})
-    return (yield from _pg_shown(_pg_function({call}), _pg_each))
-"""
-# There is no `yield from` for async generators, so their steps stand here in full.
-_ASYNC_STEPS: Final = """
-async def _pg_wrapper({head}):
     _pg_new, _pg_each = _pg_begin({positional}, {named})
     if _pg_new is None:
         _pg_inner = _pg_function({call})
     else:
         _pg_inner = _pg_function(*_pg_new[0], **_pg_new[1])
     _pg_on = _pg_stepping()
-    try:
-        _pg_value = await _pg_on(_pg_inner.__anext__())
-        while True:
-            _pg_each(_pg_value)
-            try:
-                _pg_sent = yield _pg_value
-            except GeneratorExit:
-                await _pg_on(_pg_inner.aclose())
-                raise
-            except BaseException as _pg_error:
-                # Denies: nothing; what is thrown belongs to the bare generator.
-                _pg_value = await _pg_on(_pg_inner.athrow(_pg_error))
+    _pg_sent = _pg_error = None
+    while True:
+        try:
+            if _pg_error is None:
+                _pg_value = [STEP_SEND]
             else:
-                _pg_value = await _pg_on(_pg_inner.asend(_pg_sent))
-    except StopAsyncIteration:
-        return
+                _pg_value = [STEP_THROW]
+        except _pg_FINISHED as _pg_end:
+            return RESULT
+        finally:
+            _pg_sent = _pg_error = None
+        _pg_each(_pg_value[0])
+        try:
+            _pg_sent = yield _pg_value.pop()
+        except _pg_any_error as _pg_thrown:
+            _pg_error = _pg_thrown
 """
+
+
+def _machine(start: str, send: str, throw: str, end: str, result: str) -> str:
+    """The machine that steps a generator of one kind."""
+    made = _MACHINE.replace("\ndef", f"\n{start}def").replace("FINISHED", end)
+    return made.replace("RESULT", result).replace("STEP_SEND", send).replace("STEP_THROW", throw)
+
+
+_STEPS: Final = _machine(
+    "",
+    "_pg_on(_pg_inner.send, _pg_sent)",
+    "_pg_on(_pg_inner.throw, _pg_error)",
+    "stop",
+    "_pg_end.value",
+)
+# There is no `yield from` for async generators.
+_ASYNC_STEPS: Final = _machine(
+    "async ",
+    "await _pg_on(_pg_asend(_pg_inner, _pg_sent))",
+    "await _pg_on(_pg_inner.athrow(_pg_error))",
+    "async_stop",
+    "",
+)
 
 
 def nothing(_: object) -> None:
@@ -63,50 +84,71 @@ def showing(each: Each) -> Begin:
     return begin
 
 
-def wrap_generator(function: Wrapper, begin: Begin) -> Wrapper:
-    """A generator function whose values are shown to what `begin` gives for each call.
-
-    `begin` runs at the first step, as the function's own first line does.
-    """
-    return wrapper(function, _STEPS, {"_pg_shown": _shown, "_pg_begin": begin})
+def _at_once(move: Callable[[Any], Any], given: Any) -> Any:
+    return move(given)
 
 
-def _shown(inner: Generator[Any, Any, Any], each: Each) -> Generator[Any, Any, Any]:
-    try:
-        value = next(inner)
-        while True:
-            each(value)
-            try:
-                sent = yield value
-            except GeneratorExit:
-                inner.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - handed on to the generator
-                # Denies: nothing; what is thrown belongs to the bare generator.
-                value = inner.throw(error)
-            else:
-                value = inner.send(sent)
-    except StopIteration as end:
-        # Denies: nothing; the bare generator has ended.
-        return end.value
+def _as_it_is(step: Awaitable[Any]) -> Awaitable[Any]:
+    return step
 
 
-_NOTHING: Final = showing(nothing)
-
-
-def wrap_async_generator(
-    function: Wrapper, begin: Begin = _NOTHING, *, step: Callable[[], Step] = lambda: _plain
+def wrap_generator(
+    function: Wrapper, begin: Begin | None = None, *, step: Callable[[], Step] = lambda: _at_once
 ) -> Wrapper:
-    """An async generator function, stepped.
+    """A generator function, stepped.
 
     Args:
         function: the bare one.
-        begin: runs before the first step, with the arguments; may give others in their place, and
-            gives what is shown everything that is yielded.
-        step: gives, for each generator, what awaits its steps.
+        begin: runs at the first step, as the function's own first line does, with the arguments;
+            may give others in their place, and gives what is shown everything that is yielded.
+        step: gives, for each generator, what makes its steps.
     """
-    return wrapper(function, _ASYNC_STEPS, {"_pg_begin": begin, "_pg_stepping": step})
+    names = {"_pg_begin": begin or _NOTHING, "_pg_stepping": step}
+    return wrapper(function, _STEPS, names)
 
 
-async def _plain(step: Awaitable[Any]) -> Any:
-    return await step
+def shown(
+    inner: Generator[Any, Any, Any], each: Each, on: Step = _at_once
+) -> Generator[Any, Any, Any]:
+    """A generator that does what the inner one does, and shows everything that it yields."""
+    sent = error = None
+    while True:
+        try:
+            value = [on(inner.send, sent) if error is None else on(inner.throw, error)]
+        except StopIteration as end:
+            # Denies: nothing; the bare generator has ended.
+            return end.value
+        finally:
+            sent = error = None
+        each(value[0])
+        try:
+            sent = yield value.pop()
+        except BaseException as thrown:  # noqa: BLE001 - handed on to the generator
+            # Denies: nothing; what is thrown belongs to the bare generator.
+            error = thrown
+
+
+def wrap_async_generator(
+    function: Wrapper, begin: Begin | None = None, *, step: Callable[[], Step] = lambda: _as_it_is
+) -> Wrapper:
+    """As `wrap_generator`, for an async generator function."""
+    names = {"_pg_begin": begin or _NOTHING, "_pg_stepping": step, "_pg_asend": _asend}
+    return wrapper(function, _ASYNC_STEPS, names)
+
+
+def _asend(inner: AsyncGenerator[Any, Any], sent: Any) -> Awaitable[Any]:
+    """A step of the inner generator, which the event loop isn't told of at its start.
+
+    A loop closes at its end every generator that it was told of; the outer one closes the inner.
+    """
+    first, last = sys.get_asyncgen_hooks()
+    if first is None:
+        return inner.asend(sent)
+    sys.set_asyncgen_hooks(None, last)
+    try:
+        return inner.asend(sent)
+    finally:
+        sys.set_asyncgen_hooks(first, last)
+
+
+_NOTHING: Final = showing(nothing)

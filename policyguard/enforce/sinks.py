@@ -17,12 +17,18 @@ from uuid import UUID
 
 from policyguard.enforce.context import CURRENT, Scope, current_scope
 from policyguard.enforce.decorators import inside
-from policyguard.enforce.generators import Each, NewArguments, nothing, wrap_async_generator
+from policyguard.enforce.generators import (
+    Each,
+    NewArguments,
+    nothing,
+    wrap_async_generator,
+    wrap_generator,
+)
 from policyguard.enforce.inforce import InForce
 from policyguard.enforce.judge import Judge
 from policyguard.enforce.redaction import REDACTED, redacted_value
-from policyguard.enforce.wrappers import ANY, Wrapper, wrapper
-from policyguard.labels.parameters import Parameters
+from policyguard.enforce.wrappers import ANY, Wrapper, behind, shape_of, wrapper
+from policyguard.labels.parameters import Parameters, parameters_of
 from policyguard.labels.registry import Touch
 from policyguard.labels.typed import labels_of_annotations
 from policyguard.policy.flow import Label
@@ -46,18 +52,11 @@ _JUDGED: Final = """
             return AWAITED_pg_function(*_pg_new[0], **_pg_new[1])
     else:
         for _pg_count in _pg_pass.counts:
-            next(_pg_count)
+            _pg_next(_pg_count)
     return AWAITED_pg_function({call})
 """
 _RUN: Final = "def _pg_wrapper({head}):" + _JUDGED.replace("AWAITED", "")
 _RUN_ASYNC: Final = "async def _pg_wrapper({head}):" + _JUDGED.replace("AWAITED", "await ")
-_STEPS: Final = """
-def _pg_wrapper({head}):
-    _pg_new = _pg_first({positional}, {named})
-    if _pg_new is not None:
-        return (yield from _pg_function(*_pg_new[0], **_pg_new[1]))
-    return (yield from _pg_function({call}))
-"""
 
 
 class Pass:
@@ -95,8 +94,11 @@ class SinkDecorator:
 
     def _wrap(self, function: Wrapper) -> Wrapper:
         first = Arguments(self._judge, self.recipient, self._declared, function)
-        if inspect.isasyncgenfunction(function):
+        code = behind(function)
+        if inspect.isasyncgenfunction(code):
             return wrap_async_generator(function, first.begin)
+        if inspect.isgeneratorfunction(code):
+            return wrap_generator(function, first.begin)
         names = {
             "_pg_get": CURRENT.get,
             "_pg_key": first,
@@ -104,29 +106,33 @@ class SinkDecorator:
             "_pg_first": first.judge,
             "_pg_scalars": SCALARS,
         }
-        if inspect.isgeneratorfunction(function):
-            return wrapper(function, _STEPS, names)
-        template = _RUN_ASYNC if inspect.iscoroutinefunction(function) else _RUN
-        if first.optional:
-            # Whether the caller gave it must be seen, so that a default isn't taken for data.
-            return wrapper(function, template, names, shape=ANY)
-        return wrapper(function, template, names, odd=first.odd)
+        template = _RUN_ASYNC if inspect.iscoroutinefunction(code) else _RUN
+        # Whether the caller gave it must be seen, so that a default isn't taken for data.
+        shape = ANY if first.optional else shape_of(function)
+        first.keeps = first.labelled.issubset(shape.values)
+        return wrapper(function, template, names, odd=first.odd, shape=shape)
 
 
 class Arguments:
-    """The arguments of one function that is a sink."""
+    """The arguments of one function that is a sink.
+
+    Attributes:
+        keeps: whether the wrapper sees if a labelled argument is missing, so that an answer for all
+            of them may be kept.
+    """
 
     def __init__(
         self, judge: Judge, recipient: str, declared: tuple[Label, ...], function: Wrapper
     ) -> None:
         self._judge, self._recipient, self._declared = judge, recipient, declared
         typed = labels_of_annotations(function)
-        self._signature = inspect.signature(function).parameters
+        self._signature = parameters_of(function)
+        self.keeps = False
         self._names = list(self._signature)
         self._said = Parameters(function)
         self._typed = typed
         # A method's own object doesn't leave; what it holds isn't an argument.
-        self._skip = 1 if self._names[:1] in (["self"], ["cls"]) else 0
+        self._skip = 1 if self._names[:1] in (["self"], ["cls"]) and _in_class(function) else 0
         of_names = [label for name in self._names for label in typed.get(name, ())]
         self._all = frozenset([*declared, *of_names])
 
@@ -134,15 +140,20 @@ class Arguments:
     def optional(self) -> bool:
         """Whether a labelled parameter has a default that may be taken for data."""
         return any(
-            one.default not in (one.empty, None) and one.name in self._typed
+            one.default is not one.empty and one.default is not None and one.name in self._typed
             for one in self._signature.values()
         )
+
+    @property
+    def labelled(self) -> frozenset[str]:
+        """The names of labelled parameters."""
+        return frozenset(name for name in self._names if name in self._typed)
 
     def odd(self, name: str) -> str:
         """Source that is true where an argument isn't as plain as the kept answer asks for."""
         absent = f" or {name} is None" if name in self._typed else ""
         skipped = self._names[: self._skip]
-        return "False" if name in skipped else f"type({name}) not in _pg_scalars{absent}"
+        return "False" if name in skipped else f"_pg_type({name}) not in _pg_scalars{absent}"
 
     def judge(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewArguments:
         """Judge a call; other arguments if some were redacted.
@@ -195,7 +206,9 @@ class Arguments:
         """Keep that these flows are allowed here, if nothing but another policy can change that."""
         judge = self._judge
         touch = None if scope.registry is None else scope.registry.touch
-        if touch is None or touch.used or scope.persons or judge.watchers or now.shadow:
+        if not self.keeps or touch is None or touch.used or judge.watchers:
+            return
+        if scope.persons or now.shadow is not None:
             return
         labels = frozenset(label for label, _, _ in known)
         facts, purpose = scope.known()[0], judge.current_purpose()
@@ -208,7 +221,7 @@ class Arguments:
             if counter is None:
                 return
             counts.append(counter)
-        scope.inner[self] = Pass(now, touch, tuple(counts))
+        scope.keep(self, Pass(now, touch, tuple(counts)))
 
     def redacted(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], labels: frozenset[Label]
@@ -234,6 +247,12 @@ class Arguments:
         if not all(complete for _, complete in (*parts, *named.values())):
             return None
         return tuple(value for value, _ in parts), {name: v for name, (v, _) in named.items()}
+
+
+def _in_class(function: Wrapper) -> bool:
+    """Whether a function is written inside a class, so that its first argument is its object."""
+    around = str(getattr(function, "__qualname__", "")).rpartition(".")[0]
+    return bool(around) and not around.endswith("<locals>")
 
 
 class _Redacting:

@@ -27,8 +27,9 @@ from policyguard.enforce.generators import (
 from policyguard.enforce.judge import Judge
 from policyguard.enforce.site import call_site
 from policyguard.enforce.waivers import utc_today
-from policyguard.enforce.wrappers import Wrapper, wrapper
+from policyguard.enforce.wrappers import Wrapper, behind, wrapper
 from policyguard.errors import TermError
+from policyguard.labels.parameters import parameters_of
 from policyguard.labels.typed import labels_of_annotations
 from policyguard.policy.flow import Evidence, Form, Label
 
@@ -87,11 +88,12 @@ class TransformDecorator:
 
     def _wrap(self, function: Wrapper) -> Wrapper:
         begin = _Claimed(self, function).begin
-        if inspect.isasyncgenfunction(function):
+        code = behind(function)
+        if inspect.isasyncgenfunction(code):
             return wrap_async_generator(function, begin)
-        if inspect.isgeneratorfunction(function):
+        if inspect.isgeneratorfunction(code):
             return wrap_generator(function, begin)
-        template = _ASYNC if inspect.iscoroutinefunction(function) else _SYNC
+        template = _ASYNC if inspect.iscoroutinefunction(code) else _SYNC
         return wrapper(function, template, {"_pg_begin": begin})
 
     def form_of(self, form: Form, name: str) -> Form:
@@ -137,7 +139,7 @@ class _Claimed:
         self._transform = transform
         self._name = f"{getattr(function, '__qualname__', 'function')}()"
         self._typed = labels_of_annotations(function)
-        parameters = inspect.signature(function).parameters.values()
+        parameters = parameters_of(function).values()
         self._names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
         self._rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
 

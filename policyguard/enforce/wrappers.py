@@ -8,10 +8,12 @@ Start reading at `wrapper`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from functools import lru_cache, wraps
-from inspect import Parameter, signature
-from types import CodeType, FunctionType
+from functools import lru_cache, partial, wraps
+from inspect import CO_ITERABLE_COROUTINE, CO_VARARGS, CO_VARKEYWORDS
+from keyword import iskeyword
+from types import CodeType, FunctionType, coroutine
 from typing import Any, Final, NamedTuple
 
 Wrapper = Callable[..., Any]
@@ -38,9 +40,13 @@ class Shape(NamedTuple):
     rest: tuple[str, ...]
 
 
-_STARS: Final[Mapping[object, str]] = {
-    Parameter.VAR_POSITIONAL: "*",
-    Parameter.VAR_KEYWORD: "**",
+# A parameter may have any name, that of a built-in too, so templates use these.
+_BUILT_IN: Final[Mapping[str, Any]] = {
+    f"{_OURS}type": type,
+    f"{_OURS}next": next,
+    f"{_OURS}stop": StopIteration,
+    f"{_OURS}async_stop": StopAsyncIteration,
+    f"{_OURS}any_error": BaseException,
 }
 # Whatever comes.
 ANY: Final = Shape(
@@ -57,56 +63,53 @@ def shape_of(function: Wrapper) -> Shape:
     """The parameters of a plain function; of anything else, whatever comes.
 
     A function that says another signature than it has (`__wrapped__`, `__signature__`) is taken as
-    it is, not as it says.
+    it is, not as it says; so annotations aren't looked at.
     """
-    if type(function) is not FunctionType:
+    if type(function) is not FunctionType or hasattr(function, "__signature__"):
         return ANY
-    try:
-        parameters = tuple(signature(function, follow_wrapped=False).parameters.values())
-    except (ValueError, TypeError):
-        # Denies nothing: the wrapper hands on whatever comes.
-        return ANY
-    plain = all(one.name.isidentifier() and not one.name.startswith(_OURS) for one in parameters)
-    return _shape(parameters) if plain and not hasattr(function, "__signature__") else ANY
+    code = function.__code__
+    flags = (code.co_flags & CO_VARARGS, code.co_flags & CO_VARKEYWORDS)
+    count = code.co_argcount + code.co_kwonlyargcount + sum(map(bool, flags))
+    names = code.co_varnames[:count]
+    plain = all(n.isidentifier() and not iskeyword(n) and not n.startswith(_OURS) for n in names)
+    return _shape(function, names) if plain and len(set(names)) == count else ANY
 
 
-def _shape(parameters: tuple[Parameter, ...]) -> Shape:
-    head, call, positional, named = [], [], [], []
-    before, starred = "", False
-    for one in parameters:
-        kind, name = one.kind, one.name
-        if before and kind is not Parameter.POSITIONAL_ONLY:
-            head.append("/")
-            before = ""
-        if kind is Parameter.POSITIONAL_ONLY:
-            before = name
-        if kind is Parameter.KEYWORD_ONLY and not starred:
-            head.append("*")
-            starred = True
-        if kind is Parameter.VAR_POSITIONAL:
-            starred = True
-        star = _STARS.get(kind, "")
-        # The defaults themselves are put in place afterwards; here they only say "optional".
-        head.append(f"{star}{name}" + ("" if one.default is Parameter.empty else "=None"))
-        if kind is Parameter.KEYWORD_ONLY:
-            call.append(f"{name}={name}")
-            named.append(f"{name!r}: {name}")
-        elif kind is Parameter.VAR_KEYWORD:
-            call.append(f"**{name}")
-            named.append(f"**{name}")
-        else:
-            call.append(f"{star}{name}")
-            positional.append(f"{star}{name}")
-    head += ["/"] if before else []
-    rest = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+def _shape(function: FunctionType, names: tuple[str, ...]) -> Shape:
+    code, optional = function.__code__, function.__kwdefaults__ or {}
+    places, only = code.co_argcount, code.co_posonlyargcount
+    values = names[: places + code.co_kwonlyargcount]
+    rest = list(names[len(values) :])
+    args = rest.pop(0) if code.co_flags & CO_VARARGS else ""
+    given = places - len(function.__defaults__ or ())
+    # The defaults themselves are put in place afterwards; here they only say "optional".
+    head = [f"{name}=None" if i >= given else name for i, name in enumerate(values[:places])]
+    if only:
+        head.insert(only, "/")
+    if args or values[places:]:
+        head.append(f"*{args}")
+    head += [f"{name}=None" if name in optional else name for name in values[places:]]
+    positional = [*values[:places], *([f"*{args}"] if args else [])]
+    more = [f"**{name}" for name in rest]
+    named = [f"{name!r}: {name}" for name in values[places:]]
     return Shape(
-        ", ".join(head),
-        ", ".join(call),
-        tuple(one.name for one in parameters if one.kind not in rest),
+        ", ".join(head + more),
+        ", ".join([*positional, *(f"{name}={name}" for name in values[places:]), *more]),
+        values,
         f"({', '.join(positional)},)" if positional else "()",
-        f"{{{', '.join(named)}}}" if named else "{}",
-        tuple(one.name for one in parameters if one.kind in rest),
+        f"{{{', '.join(named + more)}}}",
+        (*([args] if args else []), *rest),
     )
+
+
+def behind(function: Wrapper) -> Wrapper:
+    """What tells the kind of a function: behind a partial and in an object that can be called."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.isroutine(function) or isinstance(function, type):
+        return function
+    # As it is marked (Python 3.12), an object is a coroutine function by itself.
+    return function if inspect.iscoroutinefunction(function) else type(function).__call__
 
 
 def _never(name: str) -> str:
@@ -128,7 +131,8 @@ def wrapper(
     Args:
         function: what is wrapped; `_pg_function` in the template.
         template: source of `def _pg_wrapper({head}):`. `{call}`, `{positional}` and `{named}` stand
-            for the arguments; `{odd}` for an expression that is true if one of them is odd.
+            for the arguments; `{odd}` for an expression that is true if one of them is odd. What is
+            built in has names such as `_pg_next`.
         names: what the template's other names stand for; all begin with `_pg_`.
         odd: for a parameter, source that is true where its argument is odd. What comes for `*args`
             and `**kwargs` always is.
@@ -144,13 +148,22 @@ def wrapper(
         named=shape.named,
         odd=" or ".join([*map(odd, shape.values), *shape.rest]) or "False",
     )
-    space: dict[str, Any] = {**names, f"{_OURS}function": function, "__name__": __name__}
+    space: dict[str, Any] = {
+        **_BUILT_IN,
+        **names,
+        f"{_OURS}function": function,
+        "__name__": __name__,
+    }
     exec(_compiled(source), space)  # noqa: S102 - our own template around names of parameters
     made: Wrapper = space[f"{_OURS}wrapper"]
     if shape is not ANY:
         made.__defaults__ = function.__defaults__
         made.__kwdefaults__ = function.__kwdefaults__
-    return wraps(function)(made)
+    code = getattr(behind(function), "__code__", None)
+    if code is not None and code.co_flags & CO_ITERABLE_COROUTINE:
+        made = coroutine(made)
+    # A class has attributes for its objects, a function for itself.
+    return wraps(function, updated=() if isinstance(function, type) else ("__dict__",))(made)
 
 
 @lru_cache(maxsize=1024)

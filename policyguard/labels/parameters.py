@@ -7,15 +7,30 @@ from __future__ import annotations
 
 import inspect
 from inspect import unwrap
-from typing import TYPE_CHECKING, Any, Unpack, get_origin
+from typing import TYPE_CHECKING, Any, Unpack, cast, get_origin
 
 from policyguard.labels.annotations import fields_of, says_fields, typed_dicts
 from policyguard.labels.typed import annotations_of, labels_of_annotations, labels_of_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from policyguard.policy.flow import Label
+
+
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters that a function says it has; none where it doesn't say any."""
+    try:
+        return inspect.signature(function).parameters
+    except NameError:
+        # Denies nothing: an annotation names what isn't there; Python 3.14 reads it all the same.
+        from annotationlib import Format  # type: ignore[import-not-found]  # noqa: PLC0415 - new in 3.14
+
+        said = cast("Any", inspect.signature)(function, annotation_format=Format.FORWARDREF)
+        return cast("Mapping[str, inspect.Parameter]", said.parameters)
+    except (ValueError, TypeError):
+        # Denies nothing: some built-in functions don't say. Their arguments are searched.
+        return {}
 
 
 class Parameters:
@@ -43,7 +58,7 @@ class Parameters:
             for name, hint in annotations_of(function).items()
             if name != "return" and says_fields(hint)
         }
-        parameters = inspect.signature(function).parameters.values()
+        parameters = parameters_of(function).values()
         placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         self._places = [one.name for one in parameters if one.kind in placed]

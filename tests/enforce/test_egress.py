@@ -215,6 +215,23 @@ def test_where_two_claim_a_host_both_must_be_satisfied() -> None:
     assert caught.value.decision.flow.recipient == "other_counter"
 
 
+@pytest.mark.parametrize(("first", "second"), [("flag", "redact"), ("redact", "flag")])
+def test_what_each_of_two_may_not_have_is_taken_out(first: str, second: str) -> None:
+    """One label because of the one, another because of the other: neither is sent."""
+    made = guard("redact")
+    both = ("counter", first), ("other_counter", second)
+    made.modes.entries = [
+        Enforcement(Match(recipient=name, data=EMAIL), mode)  # type: ignore[arg-type]  # a table names modes as text
+        for name, mode in both
+    ]
+    likes = "blue whale quarterly"
+    with made.purpose(COUNTING):
+        made.remember(ADDRESS, made.label(EMAIL))
+        made.remember(likes, made.label(LIKES))
+        sent = made.egress(request({"m": ADDRESS, "l": likes}, host="shared.example", path="/"))
+    assert sent.body == b'{"m": "[redacted]", "l": "[redacted]"}'
+
+
 def test_the_answer_to_a_blocked_request_holds_names_only() -> None:
     """What an integration answers by itself: code, reason, recipient, rules."""
     found = denied(request({"m": ADDRESS}, host="mail.example", scheme="http"), ACCOUNT)

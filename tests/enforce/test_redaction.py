@@ -367,6 +367,9 @@ def test_a_full_registry_proves_nothing() -> None:
     full = Registry(max_values=1)
     full.remember([ADDRESS, "quillfeather blackbird"], (LABEL,))
     assert redacted_value({"m": "x"}, full, denied).complete is False
+    none = Registry(max_values=0)
+    none.remember(ADDRESS, (LABEL,))
+    assert redacted_value({"m": "x"}, none, denied).complete is False
 
 
 def test_a_judgement_that_fails_redacts_everything() -> None:

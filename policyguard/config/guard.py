@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from time import time_ns
 from typing import Final
 
 from policyguard.config.environment import overrides, variable
@@ -60,15 +61,19 @@ class Guard(enforce.Guard):
             hint = "one of `block`, `redact`, `flag`, `off`"
             raise ConfigError([Problem("", 0, 0, "PG505", "unknown mode", hint)])
 
+        home, since = Path.cwd(), time_ns()
+
         def read() -> tuple[InForce, tuple[Path, ...]]:
-            return _by_hand(Path(policy), None if data_map is None else Path(data_map), mode)
+            # The files that were named, also where the program works in another folder since.
+            start = Path() if _here(home) else home
+            return _by_hand(start / policy, None if data_map is None else start / data_map, mode)
 
         now, files = read()
         made = cls(
             now.snapshot, reporters=reporters, job_purpose=os.environ.get("POLICYGUARD_PURPOSE")
         )
         made.in_force = now
-        made._reloader = Reloader(made, read, files)
+        made._reloader = Reloader(made, read, files, since=since)
         return made
 
     @classmethod
@@ -82,10 +87,11 @@ class Guard(enforce.Guard):
         Raises:
             ConfigError, PolicyError, DataMapError: with every problem.
         """
-        return cls._of(load_config(path), reporters)
+        since = time_ns()
+        return cls._of(load_config(path), reporters, since)
 
     @classmethod
-    def _of(cls, loaded: Loaded, reporters: Sequence[Reporter]) -> Guard:
+    def _of(cls, loaded: Loaded, reporters: Sequence[Reporter], since: int) -> Guard:
         settings = loaded.settings
         made = cls(
             loaded.snapshot,
@@ -101,7 +107,7 @@ class Guard(enforce.Guard):
 
             made.took = observe(made).took
             made.exempt = exporting
-        made._reloader = Reloader(made, _again(loaded), loaded.files)
+        made._reloader = Reloader(made, _again(loaded), loaded.files, since=since)
         if settings.reload:
             made._reloader.watch()
         return made
@@ -138,6 +144,14 @@ class Guard(enforce.Guard):
             if done:
                 self.uninstall(*done)
             raise
+
+
+def _here(home: Path) -> bool:
+    try:
+        return Path.cwd() == home
+    except OSError:
+        # Denies nothing: the working folder is gone, so it isn't the one that was.
+        return False
 
 
 def _by_hand(
@@ -202,10 +216,10 @@ def install(path: str | Path | None = None, *, reporters: Sequence[Reporter] = (
     if "guard" in _process:
         what = "policyguard is installed in this process already"
         raise PluginError(what, hint="call policyguard.uninstall() first")
-    loaded = load_config(path)
+    since, loaded = time_ns(), load_config(path)
     for gap in loaded.gaps():
         _LOGGER.warning("PG506 %s", gap)
-    guard = Guard._of(loaded, reporters)  # noqa: SLF001 - this module's own class
+    guard = Guard._of(loaded, reporters, since)  # noqa: SLF001 - this module's own class
     try:
         # A purpose that ends at a thread's door would deny what the policy allows.
         guard.install("threads", *loaded.settings.plugins)

@@ -84,7 +84,8 @@ class Loaded:
         path = self.file.parent / name
         # Shown as a person would name it, not as an absolute path of this machine.
         try:
-            return path.resolve().relative_to(Path.cwd())
+            # Links stay links: what they point at may be exchanged while the program runs.
+            return path.absolute().relative_to(Path.cwd())
         except ValueError:
             # Denies nothing: a file outside the working folder keeps its full path.
             return path

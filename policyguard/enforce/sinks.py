@@ -217,10 +217,9 @@ class Arguments:
         counts = []
         for label in labels:
             decision = now.snapshot.decide(label.data, label.form, purpose, self._recipient, facts)
-            counter = judge.tally.counter(decision) if decision.allowed else None
-            if counter is None:
+            if not decision.allowed:
                 return
-            counts.append(counter)
+            counts.append(judge.tally.counter(decision))
         scope.keep(self, Pass(now, touch, tuple(counts)))
 
     def redacted(

@@ -36,19 +36,22 @@ class Tally:
     Cost: one dict look-up and one step of a counter for an allowed flow.
     """
 
-    __slots__ = ("_allowed", "_lock", "_others", "_recipients")
+    __slots__ = ("_allowed", "_counters", "_lock", "_others", "_recipients")
 
     def __init__(self, recipients: frozenset[str]) -> None:
         self._recipients = recipients
         # A step of itertools.count is atomic, so the allow path takes no lock. Decisions are shared
-        # and kept here, so their ids stay theirs.
+        # and kept with the way to their counter, so their ids stay theirs.
+        self._counters: dict[Key, count[int]] = {}
         self._allowed: dict[int, tuple[Decision, count[int]]] = {}
         self._others: Counter[Key] = Counter()
         self._lock = Lock()
 
     def also(self, recipients: frozenset[str]) -> None:
-        """Count these recipients by name too."""
+        """Count these recipients by name too; another policy's decisions come from now on."""
         self._recipients |= recipients
+        with self._lock:
+            self._allowed = {}
 
     def allowed(self, decision: Decision) -> None:
         """Count an allowed flow."""
@@ -57,19 +60,18 @@ class Tally:
             cell = self._cell(decision)
         next(cell[1])
 
-    def counter(self, decision: Decision) -> count[int] | None:
-        """What to step for each allowed flow of this decision; None if there is no room."""
-        self._cell(decision, 0)
-        cell = self._allowed.get(id(decision))
-        return None if cell is None else cell[1]
+    def counter(self, decision: Decision) -> count[int]:
+        """What to step for each allowed flow of this decision."""
+        return self._cell(decision)[1]
 
-    def _cell(self, decision: Decision, times: int = 1) -> tuple[Decision, count[int]]:
+    def _cell(self, decision: Decision) -> tuple[Decision, count[int]]:
+        key = Key("allow", self._name(decision.flow.recipient), "")
         with self._lock:
-            if len(self._allowed) >= _CELLS and id(decision) not in self._allowed:
-                # Bounded: one more for what these have in common, without a cell of its own.
-                self._others[Key("allow", self._name(decision.flow.recipient), "")] += times
-                return decision, count()
-            return self._allowed.setdefault(id(decision), (decision, count()))
+            if len(self._allowed) >= _CELLS:
+                # Bounded: what is counted stands in the counters, and the ways are found again.
+                self._allowed = {}
+            made = decision, self._counters.setdefault(key, count())
+            return self._allowed.setdefault(id(decision), made)
 
     def denied(self, decision: Decision, outcome: str, mode: Mode) -> None:
         """Count a flow that was blocked, flagged or ignored."""
@@ -84,9 +86,10 @@ class Tally:
         """All counts so far."""
         with self._lock:
             found = Counter(self._others)
-            cells = list(self._allowed.values())
-        for decision, counter in cells:
+            counters = list(self._counters.items())
+        for key, counter in counters:
             # The only look at a counter that doesn't step it and works in every version.
             steps = int(repr(counter)[len("count(") : -1])
-            found[Key("allow", self._name(decision.flow.recipient), "")] += steps
+            if steps:
+                found[key] += steps
         return dict(found)

@@ -175,10 +175,10 @@ def _by_hand(
 
 def _again(loaded: Loaded) -> Read:
     """Reads a configuration again, from where it was."""
-    file = loaded.file.absolute()
+    loaded.file = loaded.file.absolute()
 
     def read() -> tuple[InForce, tuple[Path, ...]]:
-        found = load_config(file)
+        found = loaded.again()
         return found.in_force(), found.files
 
     return read

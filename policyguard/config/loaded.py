@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from policyguard.config.environment import misspelt, overrides, variable
-from policyguard.config.settings import MatchSettings, Settings, line_of, read_settings
+from policyguard.config.settings import (
+    MatchSettings,
+    Settings,
+    line_of,
+    only_environment,
+    read_settings,
+)
 from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.modes import Enforcement, Match, Modes, Switch, from_environment
 from policyguard.enforce.routes import JobPattern, Jobs, Route, Routes, parse_route
@@ -29,7 +35,8 @@ class Loaded:
     """Settings with the file they came from and everything that file names.
 
     Attributes:
-        file: the configuration file.
+        file: the configuration file; where one would be if there is none.
+        only_environment: there is none.
         settings: as written.
         policy: loaded.
         snapshot: compiled.
@@ -37,6 +44,7 @@ class Loaded:
 
     def __init__(self, file: Path, text: str, settings: Settings) -> None:
         self.file, self._text, self.settings = file, text, settings
+        self.only_environment = not text and not file.exists()
         self.policy: Policy = load_policy(self._path(settings.policy))
         self.snapshot: Snapshot = compile_policy(self.policy)
         words, recipients = self.policy.words, self.policy.everyone
@@ -58,6 +66,11 @@ class Loaded:
         named += [] if self.settings.data_map is None else [self._path(self.settings.data_map)]
         named += [] if self._shadow is None else map(Path, self._shadow.files)
         return tuple(dict.fromkeys(file.absolute() for file in named if file.exists()))
+
+    def again(self) -> Loaded:
+        """Read everything anew, from where it was; raises as `load_config`."""
+        file = self.file.absolute()
+        return Loaded(*only_environment(file)) if self.only_environment else load_config(file)
 
     def in_force(self) -> InForce:
         """The policy with its surroundings, ready for a guard."""
@@ -178,7 +191,7 @@ class Loaded:
         modes = self.modes()
         return {
             "schema": "policyguard.config/1",
-            "file": str(self.file) if self.file.exists() else None,
+            "file": None if self.only_environment else str(self.file),
             "environment": [variable(key) for key in overrides()],
             "policy": {"id": self.policy.id, "digest": self.snapshot.digest},
             "data_map": self.settings.data_map,

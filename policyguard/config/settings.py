@@ -131,7 +131,7 @@ def read_settings(path: str | Path | None = None) -> tuple[Path, str, Settings]:
     named = path or os.environ.get("POLICYGUARD_CONFIG")
     file = Path(named) if named else _find()
     if file is None:
-        return _validated(Path.cwd() / NAMES[0], "", {})
+        return only_environment(Path.cwd() / NAMES[0])
     try:
         text = read_regular(file, _LIMITS).decode("utf-8")
     except (OSError, ValueError) as error:
@@ -141,6 +141,15 @@ def read_settings(path: str | Path | None = None) -> tuple[Path, str, Settings]:
         message = f"can't read the configuration: {str(why).lower()}"
         raise ConfigError([Problem(str(file), 0, 0, "PG501", message)]) from None
     return _validated(file, text, _table(file, text))
+
+
+def only_environment(file: Path) -> tuple[Path, str, Settings]:
+    """As `read_settings`, where there is no file.
+
+    Args:
+        file: where one would be; paths are relative to its folder.
+    """
+    return _validated(file, "", {})
 
 
 def _validated(file: Path, text: str, table: Mapping[str, Any]) -> tuple[Path, str, Settings]:

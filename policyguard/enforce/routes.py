@@ -23,7 +23,7 @@ class Route:
 
     Attributes:
         method: upper case, "" for any.
-        parts: segments; `*` matches one segment, as the last one any number.
+        parts: segments; `{name}` and `*` match one segment, `*` as the last one any number.
         purpose: dotted.
     """
 
@@ -46,14 +46,19 @@ class Route:
         return f"{self.method} /{'/'.join(self.parts)}".strip()
 
     @property
-    def weight(self) -> tuple[int, int, bool]:
-        """More exact patterns come first: more fixed segments, more segments, a method."""
-        fixed = sum(part != "*" for part in self.parts)
-        return fixed, len(self.parts), bool(self.method)
+    def weight(self) -> tuple[int, int, bool, bool]:
+        """More exact patterns come first: more fixed segments, more segments, an end, a method."""
+        fixed = sum(not _any(part) for part in self.parts)
+        return fixed, len(self.parts), self.parts[-1:] != ("*",), bool(self.method)
+
+
+def _any(part: str) -> bool:
+    """Whether a segment of a pattern stands for any."""
+    return part == "*" or (part.startswith("{") and part.endswith("}"))
 
 
 def _same(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    return all(mine in ("*", part) for mine, part in zip(pattern, parts, strict=False))
+    return all(mine == part or _any(mine) for mine, part in zip(pattern, parts, strict=False))
 
 
 def parse_route(text: str, purpose: str) -> Route:
@@ -64,11 +69,9 @@ def parse_route(text: str, purpose: str) -> Route:
         raise ValueError(f"unknown method `{method[:16]}`")
     if not path.startswith("/"):
         raise ValueError("a route starts with `/`")
-    parts = tuple(
-        "*" if part.startswith("{") and part.endswith("}") else part for part in _split(path)
-    )
-    if any("*" in part and part != "*" for part in parts):
-        raise ValueError("`*` stands for a whole segment")
+    parts = _split(path)
+    if any(set("*{}").intersection(part) and not _any(part) for part in parts):
+        raise ValueError("`*` or `{name}` stands for a whole segment")
     return Route(method, parts, purpose)
 
 

@@ -17,6 +17,8 @@ ROUTES = Routes([
         "/users/*/*":              "user",
         "GET /":                   "home",
         "websocket /live/{room}":  "chat",
+        "/orders/{id}":            "order",
+        "/orders/{id}/{part}":     "part",
     }.items()
 ])
 REQUESTS: dict[tuple[str, str], str | None] = {
@@ -39,6 +41,10 @@ REQUESTS: dict[tuple[str, str], str | None] = {
     ("WEBSOCKET", "/live/7"):        "chat",
     ("GET",  "/live/7"):             None,
     ("GET",  "/nothing"):            None,
+    ("GET",  "/orders"):             None,
+    ("GET",  "/orders/7"):           "order",
+    ("GET",  "/orders/7/address"):   "part",
+    ("GET",  "/orders/7/items/9"):   None,
     ("GET",  ""):                    "home",
 }
 # fmt: on
@@ -60,10 +66,12 @@ def test_a_route_shows_its_pattern_never_the_path() -> None:
     """What reports name holds no part of a request."""
     found = ROUTES.find("GET", "/users/anna@example.com/photo")
     assert found is not None
-    assert found.name == "/users/*/photo"
+    assert found.name == "/users/{id}/photo"
 
 
-@pytest.mark.parametrize("text", ["auth", "", "FETCH /x", "GET", "/a*/b", "/a/**", "* /x", "GET x"])
+@pytest.mark.parametrize(
+    "text", ["auth", "", "FETCH /x", "GET", "/a*/b", "/a/**", "* /x", "GET x", "/a/{b}.txt"]
+)
 def test_what_is_no_route_is_an_error(text: str) -> None:
     """A typo stops the start; it doesn't match nothing in silence."""
     with pytest.raises(ValueError):  # noqa: PT011 - the configuration words it

@@ -19,8 +19,9 @@ import pytest
 
 from policyguard import Guard, PolicyViolation
 from policyguard.enforce.modes import Enforcement, Match, Modes, Switch
+from policyguard.enforce.plans import Planner
 from policyguard.enforce.ports import Record
-from policyguard.enforce.sql import Planner, planner_of
+from policyguard.enforce.sql import planner_of
 from policyguard.inspectors.http import OutgoingRequest
 from policyguard.policy.hosts import HostTable
 from tests.enforce.kit import (

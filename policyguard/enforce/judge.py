@@ -253,7 +253,10 @@ class Judge:
 
     def worst(self, now: InForce, label: Label, asked: Asked) -> tuple[Decision, Facts]:
         """The decision for one person; for a batch the worst of all cases; with its facts."""
-        found = [(self._decide(now, label, asked, facts), facts) for facts in asked.known]
+        known = asked.known
+        if label.proven:
+            known = tuple(facts.proving(label.proven) for facts in known)
+        found = [(self._decide(now, label, asked, facts), facts) for facts in known]
         return max(found, key=lambda pair: Judged(pair[0], label).rank) if found[1:] else found[0]
 
     def _decide(self, now: InForce, label: Label, asked: Asked, facts: Facts) -> Decision:

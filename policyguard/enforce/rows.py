@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from policyguard.enforce.ages import Ages
 from policyguard.enforce.judge import Judge
 from policyguard.enforce.seen import ANYTHING
 
@@ -35,13 +36,14 @@ class Rows:
     Cost: one step for each labelled column of a row; rows are neither copied nor changed.
     """
 
-    __slots__ = ("_columns", "_everything", "_guard", "_named", "_processors", "_width")
+    __slots__ = ("_ages", "_columns", "_everything", "_guard", "_named", "_processors", "_width")
 
     def __init__(
         self, guard: Judge, check: SqlCheck, processors: Sequence[Processor | None] = ()
     ) -> None:
         self._guard, self._everything = guard, check.unresolved
         self._width = len(check.labels)
+        self._ages = Ages(guard, check.clocks, check.names) if check.clocks else None
         self._processors = processors or (None,) * self._width
         self._columns = tuple((i, labels) for i, labels in enumerate(check.labels) if labels)
         self._named = {
@@ -56,9 +58,15 @@ class Rows:
             self.seen_one(row)
 
     def seen_one(self, row: Any) -> None:
-        """Remember the labelled values of one row."""
+        """Remember the labelled values of one row.
+
+        Raises:
+            PolicyViolation: the row is older than its data may be kept, and the mode is block.
+        """
         if row is None:
             return
+        if self._ages is not None:
+            self._ages.seen(row)
         if self._everything or (isinstance(row, Sequence) and len(row) != self._width):
             # A row of another width, such as a plan, may hold any column anywhere.
             self._all(row)

@@ -155,6 +155,7 @@ def _context(policy: Policy) -> Context:
         taxonomy=taxonomy,
         notice=policy.notice,
         places={rule.id: policy.place(rule.id) for rule in parts},
+        since={kept.id: kept.since for kept in policy.retention},
         changes=None if changes is None else tuple((c.from_, c.to) for c in changes),
         nearest=nearest_clauses,
         compiler=Compiler(taxonomy.purposes),

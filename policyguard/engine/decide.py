@@ -48,6 +48,7 @@ class Context:
         taxonomy: all words.
         notice: the published text.
         places: rule id to file:line.
+        since: for each retention the event that its clock starts with.
         changes: allowed purpose changes; None allows all.
         nearest: finds the clauses that a denial without rules cites.
         compiler: of the conditions.
@@ -63,6 +64,7 @@ class Context:
     taxonomy: Taxonomy
     notice: Notice
     places: Mapping[str, str]
+    since: Mapping[str, str]
     changes: tuple[tuple[str, str], ...] | None
     nearest: Callable[[Context, Flow], tuple[str, ...]]
     compiler: Compiler

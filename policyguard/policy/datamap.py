@@ -121,6 +121,16 @@ class DataMap:
         """The column that holds the clock of a retention (`since: event`), if one is named."""
         return next((t.clock[event] for _, t, _ in self._matching(table) if event in t.clock), None)
 
+    def events(self, table: str, column: str) -> tuple[str, ...]:
+        """The retention events whose clock a column holds."""
+        found = {
+            event: None
+            for _, t, _ in self._matching(table)
+            for event, name in t.clock.items()
+            if name.casefold() == column.casefold()
+        }
+        return tuple(found)
+
     def subject_columns(self, table: str) -> tuple[str, ...]:
         """The columns, written without a pattern, that say whose row it is."""
         found = {

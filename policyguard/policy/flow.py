@@ -6,7 +6,7 @@ Layer: policy. Start reading at `Flow`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, Final, Literal, NamedTuple
@@ -93,6 +93,10 @@ class Flow(NamedTuple):
     recipient: str
 
 
+Proven = tuple[tuple[str, str, bool | int | str], ...]
+"""Facts about the person whose value it is: (fact, its purpose or name or "", value)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """What a value is and where that is known from.
@@ -103,6 +107,7 @@ class Label:
         source: where the value came from, names only: `users.email`, `embed()`.
         evidence: how the label became known.
         at: where in the code the value was read, `file:line`.
+        proven: facts that the query proved which read it. Personal data: not shown.
     """
 
     data: str
@@ -110,6 +115,7 @@ class Label:
     source: str = ""
     evidence: Evidence = "declared"
     at: str = ""
+    proven: Proven = field(default=(), repr=False)
 
 
 class Facts:
@@ -206,6 +212,18 @@ class Facts:
                 setattr(found, name, {**below, **mine} if mine else below)
             else:
                 setattr(found, name, below if mine is None else mine)
+        return found
+
+    def proving(self, proven: Proven) -> Facts:
+        """These facts with proven ones, where these know nothing; where both differ, unknown."""
+        found = self.above(NO_FACTS)
+        for fact, name, value in proven:
+            mine = getattr(found, fact)
+            if isinstance(mine, Mapping):
+                kept = value if mine.get(name, value) is value else None
+                setattr(found, fact, {**mine, name: kept})
+            else:
+                setattr(found, fact, value if mine in (None, value) else None)
         return found
 
     @property

@@ -15,7 +15,8 @@ import pytest
 import policyguard
 from policyguard import ConfigError, DataMapError, Guard, PluginError, PolicyError
 from policyguard.config import load_config
-from tests.enforce.kit import ACCOUNT, ADS, DATA_MAP, EMAIL, POLICY
+from tests.cli.running import cli
+from tests.enforce.kit import ACCOUNT, ADS, COUNTING, DATA_MAP, EMAIL, LIKES, POLICY
 
 GOOD = f"""\
 [tool.policyguard]
@@ -38,6 +39,21 @@ percent = 50
 [[tool.policyguard.enforcement]]
 match = {{ rule = "encrypted-only" }}
 mode = "off"
+
+[tool.policyguard.jobs]
+"reports.*" = "{COUNTING}"
+
+[[tool.policyguard.waivers]]
+match = {{ recipient = "mailer" }}
+owner = "Ada"
+reason = "the newsletter moves in May"
+expires = 9999-05-31
+
+[[tool.policyguard.waivers]]
+match = {{ data = "user.name" }}
+owner = "Ada"
+reason = "names are still in the export"
+expires = 9999-05-31
 """
 
 
@@ -98,8 +114,7 @@ MISTAKES: dict[str, tuple[str, str, int, str, str, str]] = {
     "no policy": ('policy = "policy.yaml"\n', "", 1, "PG505", "`policy` is missing", ""),
     "misspelt key": ("mode =", "mod =", 4, "PG505", "unknown key `mod`", "`mode`"),
     "stray key": ("mode =", "zzz =", 4, "PG505", "unknown key `zzz`", ""),
-    "unknown mode": ('"flag"', '"flagg"', 4, "PG505", "`mode`", "`block`, `flag`"),
-    "mode redact": ('"flag"', '"redact"', 4, "PG505", "`mode`", "`flag` or `off`"),
+    "unknown mode": ('"flag"', '"flagg"', 4, "PG505", "`mode`", "`block`, `redact`, `flag` or"),
     "mode a number": ('"flag"', "1", 4, "PG505", "`mode`", "`block`"),
     "policy a number": ('"policy.yaml"', "7", 2, "PG505", "`policy`", "text in quotes"),
     "switch a list": ('"switch"', "[]", 5, "PG505", "`switch_file`", "text"),
@@ -190,6 +205,55 @@ MISTAKES: dict[str, tuple[str, str, int, str, str, str]] = {
     "half a percent": ("percent = 50", "percent = 0.5", 16, "PG505", "`percent`", "whole number"),
     "no day": ("2026-01-15", '"soon"', 15, "PG505", "`from`", "2027-01-15"),
     "no such day": ("2026-01-15", "2026-02-30", 15, "PG502", "not valid TOML", ""),
+    "job's purpose": (f'"{COUNTING}"', '"analytics.reportin"', 23, "PG504", "purpose", COUNTING),
+    "job a number": (f'"{COUNTING}"', "7", 23, "PG505", "`reports.*`", "text"),
+    "waiver's owner": (
+        'owner = "Ada"\nreason = "names',
+        'reason = "names',
+        31,
+        "PG505",
+        "`owner` is missing",
+        "",
+    ),
+    "no owner": ('owner = "Ada"', 'owner = ""', 27, "PG505", "`owner`", "some text"),
+    "blank reason": ('"the newsletter moves in May"', '"  "', 28, "PG505", "`reason`", "some text"),
+    "no end": (
+        'in May"\nexpires = 9999-05-31',
+        'in May"',
+        25,
+        "PG505",
+        "`expires` is missing",
+        "",
+    ),
+    "end no day": (
+        'in May"\nexpires = 9999-05-31',
+        'in May"\nexpires = "never"',
+        29,
+        "PG505",
+        "`expires`",
+        "a day",
+    ),
+    "waives all": ('{ data = "user.name" }', "{ }", 31, "PG505", "far too much", "at least a rule"),
+    "waives a kind": (
+        '{ data = "user.name" }',
+        '{ kind = "ad_pixel", at = "http" }',
+        31,
+        "PG505",
+        "far too much",
+        "at least a rule",
+    ),
+    "waives a typo": ('"mailer"', '"mailr"', 26, "PG504", "unknown recipient", "`mailer`"),
+    "waiver's key": (
+        'owner = "Ada"',
+        'owner = "Ada"\nonwer = "Ada"',
+        28,
+        "PG505",
+        "`onwer`",
+        "`owner`",
+    ),
+    "on_block": ('mode = "flag"', 'on_block = "451"', 4, "PG505", "`on_block`", "`respond`"),
+    "reload text": ('mode = "flag"', 'reload = "yes"', 4, "PG505", "`reload`", "true or false"),
+    "shadow a list": ('mode = "flag"', "shadow = []", 4, "PG505", "`shadow`", "text"),
 }
 
 
@@ -344,3 +408,68 @@ def test_a_mode_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("policyguard: 1\nid: p\n", "utf-8")
     with pytest.raises(policyguard.ConfigError, match="unknown mode"):
         policyguard.Guard.load(tmp_path / "policy.yaml", mode="blocked")  # type: ignore[arg-type]  # the mistake
+
+
+def test_all_parts_of_the_configuration_are_in_force(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Jobs, waivers, shadow, and what is done where a request is blocked."""
+    (home / "next.yaml").write_text(POLICY.read_text().replace("to: [self, mailer]", "to: [self]"))
+    text = GOOD.replace('"flag"', '"block"').replace("percent = 50\n", "")
+    more = 'shadow = "next.yaml"\non_block = "respond"\nsubjects = "sqlite:///people.db"\n'
+    (home / "pyproject.toml").write_text(text.replace("mode =", f"{more}mode =", 1))
+    made = policyguard.install()
+    assert (made.on_block, made.subjects is not None) == ("respond", True)
+    with made.job("reports.daily"):
+        assert made.current_purpose() == COUNTING
+        assert made.check("x", to="counter", data=LIKES).allowed
+        assert made.check("x", to="mailer", data=EMAIL).verdict == "deny"
+    assert "[waived, " in caplog.text
+    assert made.check("x", to="mailer", data=EMAIL, purpose=ACCOUNT).allowed
+    assert "PG207" in caplog.text
+    assert len(made.differences()) == 1
+
+
+def test_an_expired_waiver_is_told_at_the_start_and_by_the_command(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program starts without it; `policyguard config` fails, so that CI notices."""
+    good, bad = GOOD, GOOD.replace("9999-05-31", "2020-05-31", 1)
+    (home / "pyproject.toml").write_text(good)
+    assert cli("config").code == 0
+    (home / "pyproject.toml").write_text(bad)
+    policyguard.install()
+    assert caplog.text.count("PG206") == 1
+    for shape in ("text", "json"):
+        done = cli("config", "--format", shape)
+        assert done.code == 1
+        assert "PG206 a waiver has expired: recipient `mailer`" in done.err
+    told = json.loads(done.out)
+    assert told["expired_waivers"] == ["recipient `mailer`"]
+    assert [waiver["expires"] for waiver in told["waivers"]] == ["2020-05-31", "9999-05-31"]
+
+
+def test_the_files_that_were_read_are_known(home: Path) -> None:
+    """So that a changed one is noticed: the shadow's too."""
+    shutil.copy(POLICY, home / "next.yaml")
+    (home / "pyproject.toml").write_text(GOOD.replace("mode =", 'shadow = "next.yaml"\nmode =', 1))
+    names = ["pyproject.toml", "policy.yaml", "data-map.yaml", "next.yaml"]
+    assert list(load_config().files) == [home / name for name in names]
+
+
+def test_a_shadow_that_is_broken_is_refused(home: Path) -> None:
+    """A comparison that doesn't happen would look like one without differences."""
+    (home / "next.yaml").write_text("policyguard: 1\nid: [")
+    (home / "pyproject.toml").write_text(GOOD.replace("mode =", 'shadow = "next.yaml"\nmode =', 1))
+    with pytest.raises(PolicyError) as caught:
+        load_config()
+    assert {problem.file for problem in caught.value.problems} == {"next.yaml"}
+
+
+def test_each_of_two_waivers_that_are_too_wide_is_named(home: Path) -> None:
+    """With the line of its own."""
+    text = GOOD.replace('{ recipient = "mailer" }', "{}").replace('{ data = "user.name" }', "{}")
+    (home / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config()
+    assert [problem.line for problem in caught.value.problems] == [25, 31]

@@ -249,6 +249,9 @@ def _place(text: str, steps: tuple[int | str, ...]) -> int:
         if isinstance(step, int):
             header = rf"\s*\[\[[^#]*\b{re.escape(str(steps[number - 1]))}\s*\]\]"
             after = line_of(text, header, nth=step) - 1
+            # Not beyond: the next entry's key is another one's.
+            end = line_of(text, r"\s*\[", after=after + 1, missing=0)
+            text = "\n".join(text.splitlines()[: end - 1]) if end else text
         elif step in ("routes", "jobs"):
             after = line_of(text, rf"\s*\[[^#\[]*\b{step}\s*\]") - 1
     names = [step for step in steps if isinstance(step, str)]

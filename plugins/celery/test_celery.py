@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -624,7 +625,7 @@ def test_labelled_values_of_one_task_are_not_anothers(project: Project) -> None:
     for load in (True, False):
         with GUARD.purpose(ACCOUNT):
             task.delay(load=load)
-    project.wait(2)
+        project.wait()
     assert found == [EMAIL, "end", "end"]
 
 
@@ -658,7 +659,7 @@ def test_uninstalled_it_is_as_if_it_had_never_been_there(project: Project) -> No
 
 
 PREFORK = """
-import os, sys, time
+import os, threading, time
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from policyguard.config import Guard
@@ -687,6 +688,22 @@ def note():
 def slow():
     note.run()
     time.sleep(30)
+
+def send():
+    with GUARD.purpose(os.environ["FIRST"]):
+        slow.delay()
+    threading.Thread(target=then, daemon=True).start()
+
+def then():
+    written(1)
+    note.delay()
+    written(2)
+    with GUARD.purpose(os.environ["LAST"]):
+        note.delay()
+
+def written(lines):
+    while open(os.environ["OUT"]).read().count(chr(10)) < lines:
+        time.sleep(0.01)
 """
 
 
@@ -700,26 +717,27 @@ def test_a_prefork_worker_keeps_purposes_apart(tmp_path: Path) -> None:
     environment = os.environ | {
         "FOLDER": str(tmp_path / "queue"),
         "OUT": str(out),
-        "PARENT": "0",
+        "FIRST": ACCOUNT,
+        "LAST": SECURITY,
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root), *sys.path]),
     }
     script = (
         "import os; os.environ['PARENT'] = str(os.getpid())\n"
-        "import prefork\n"
-        f"with prefork.GUARD.purpose({ACCOUNT!r}): prefork.slow.delay()\n"
-        "prefork.note.delay()\n"
-        f"with prefork.GUARD.purpose({SECURITY!r}): prefork.note.delay()\n"
+        "import prefork; prefork.send()\n"
         "prefork.app.worker_main(['worker', '--pool=prefork', '-c1', '--loglevel=CRITICAL',"
         " '--without-gossip', '--without-mingle', '--without-heartbeat'])\n"
     )
-    worker = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=tmp_path)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, start_new_session=True
+    )
     try:
         for _ in range(400):
             if out.read_text().count("\n") == 3:
                 break
             threading.Event().wait(0.02)
     finally:
-        worker.terminate()
+        # With its children; there is nothing left to wait for.
+        os.killpg(worker.pid, signal.SIGKILL)
         worker.wait(20)
     assert out.read_text().splitlines() == [
         f"True {[ACCOUNT]}",

@@ -53,6 +53,8 @@ COMMANDS = {
     "explain":             (0, "explain", "pg104"),
     "config":              (0, "config", "--effective", "--config", "policyguard.toml"),
     "config-json":         (0, "config", "--config", "policyguard.toml", "--format", "json"),
+    "config-expired":      (1, "config", "--config", "expired.toml"),
+    "config-broken":       (2, "config", "--config", "broken.toml"),
     "inspect":             (3, *SQL, "schema.json"),
     "inspect-jsonl":       (3, *SQL, "schema.sql", "--format", "jsonl"),
     "help":                (0, "--help"),

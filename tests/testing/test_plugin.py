@@ -29,7 +29,9 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makefile(
         ".toml", policyguard=f'policy = "{POLICY}"\ndata_map = "{DATA_MAP}"\nmode = "block"\n'
     )
-    pytester.makeini("[pytest]\naddopts = -p no:cacheprovider -p no:hypothesispytest -W error --strict-markers\n")
+    pytester.makeini(
+        "[pytest]\naddopts = -p no:cacheprovider -p no:hypothesispytest -W error --strict-markers\n"
+    )
     return pytester
 
 

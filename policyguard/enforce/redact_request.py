@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from policyguard.enforce.redact_text import redacted_form, redacted_text
-from policyguard.enforce.redaction import REDACTED, Denied, Look
+from policyguard.enforce.redaction import Denied, Look
 from policyguard.inspectors.decoding import (
     UnreadableError,
     codings,
@@ -37,6 +37,7 @@ from policyguard.inspectors.payload import (
     media_type,
 )
 from policyguard.labels.recent import Remembers
+from policyguard.labels.typed import REDACTED
 from policyguard.policy.flow import Label
 
 _NESTED: Final = 3

@@ -15,9 +15,10 @@ from html import unescape
 from typing import Final
 from urllib.parse import unquote_plus
 
-from policyguard.enforce.redaction import REDACTED, Look
+from policyguard.enforce.redaction import Look
 from policyguard.inspectors.leaves import Collector, looks_like_form
 from policyguard.inspectors.payload import DEFAULT_LIMITS, leaves
+from policyguard.labels.typed import REDACTED
 from policyguard.labels.vectors import SHORTEST
 
 QUOTED: Final = "%5Bredacted%5D"

@@ -20,19 +20,21 @@ from types import MemberDescriptorType
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from policyguard.enforce.seen import _opened as opened
+from policyguard.enforce.seen import opened
 from policyguard.errors import TermError
 from policyguard.inspectors.payload import value_leaves
 from policyguard.labels.contents import as_vector
 from policyguard.labels.recent import Remembers
 from policyguard.labels.sealed import Sealed
-from policyguard.labels.typed import _children as typed_children
-from policyguard.labels.typed import labels_of_hint, labels_of_value
+from policyguard.labels.typed import (
+    REDACTED,
+    children_of,
+    is_redacted,
+    labels_of_hint,
+    labels_of_value,
+)
 from policyguard.policy.flow import Label
 from policyguard.policy.stored import stored, stored_fields
-
-REDACTED: Final = "[redacted]"
-"""Stands where a value stood: always the same, so it tells neither length nor kind."""
 
 Denied = Callable[[Label], bool]
 Children = list[tuple[str, object, object]]
@@ -169,7 +171,7 @@ def _redacted(value: object, look: Look, hint: object) -> Redaction:
 def _typed(copy: object, look: Look, hint: object) -> bool:
     """Whether an annotated field that is denied still holds something."""
     return any(
-        look.any_of(part.labels) and not _is_placeholder(part.value)
+        look.any_of(part.labels) and not is_redacted(part.value)
         for part in labels_of_value(copy, hint)
     )
 
@@ -237,7 +239,7 @@ class _Walk:
         return REDACTED
 
     def _container(self, path: str, node: object, hint: object, depth: int) -> object:
-        children = typed_children(path, node, hint)
+        children = children_of(path, node, hint)
         if issubclass(type(node), dict):
             return self._mapping(cast("dict[object, object]", node), children, depth)
         for kind, iterate in _SEQUENCES:
@@ -250,7 +252,7 @@ class _Walk:
         made: dict[object, object] = {}
         for key, (path, held, hint) in zip(list(dict.keys(node)), children, strict=True):
             name = self.part("", key, None, depth)
-            if name is not key and not _is_placeholder(name):
+            if name is not key and not is_redacted(name):
                 name = REDACTED
             value = self.part(path, held, hint, depth)
             changed = changed or name is not key or value is not held
@@ -300,10 +302,6 @@ class _Walk:
 
 def _placeholder(node: object) -> object:
     return _BYTES if issubclass(type(node), _BUFFERS) else REDACTED
-
-
-def _is_placeholder(node: object) -> bool:
-    return (type(node) is str and node == REDACTED) or (type(node) is bytes and node == _BYTES)
 
 
 def _copied(node: object, changes: dict[str, object]) -> object | None:

@@ -44,7 +44,7 @@ def labels_seen(registry: Remembers, value: object) -> list[Seen]:
     if not len(registry) and not registry.saturated:
         return []
     payload = value_leaves(value)
-    parts, why = _opened(payload)
+    parts, why = opened(payload)
     found = [Seen(*hit) for hit in registry.search(parts)]
     if registry.saturated:
         found.append(Seen(INCOMPLETE, "", "strong"))
@@ -56,7 +56,13 @@ def labels_seen(registry: Remembers, value: object) -> list[Seen]:
     return found
 
 
-def _opened(payload: Payload) -> tuple[list[tuple[str, object]], str]:
+def is_opaque(value: object) -> bool:
+    """Whether a value is an object that is no data and shows none, such as a client."""
+    payload = value_leaves(value)
+    return payload.why == _UNKNOWN_OBJECT and not payload.leaves
+
+
+def opened(payload: Payload) -> tuple[list[tuple[str, object]], str]:
     """All leaves, and those of the documents in bytes, such as encoded JSON; why not all of them.
 
     Bytes that are no text are searched for as a whole, like any other value.

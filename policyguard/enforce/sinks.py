@@ -26,11 +26,12 @@ from policyguard.enforce.generators import (
 )
 from policyguard.enforce.inforce import InForce
 from policyguard.enforce.judge import Judge
-from policyguard.enforce.redaction import REDACTED, redacted_value
+from policyguard.enforce.redaction import redacted_value
+from policyguard.enforce.seen import is_opaque
 from policyguard.enforce.wrappers import ANY, Wrapper, behind, shape_of, wrapper
 from policyguard.labels.parameters import Parameters, parameters_of
 from policyguard.labels.registry import Touch
-from policyguard.labels.typed import labels_of_annotations
+from policyguard.labels.typed import REDACTED, labels_of_annotations
 from policyguard.policy.flow import Label
 
 P = ParamSpec("P")
@@ -234,6 +235,9 @@ class Arguments:
             typed = self._at(key, value) if isinstance(key, int) else self._under(key, value)
             if labels.intersection(typed):
                 return REDACTED, True
+            if is_opaque(value):
+                # No data, such as a client: a weak doubt elsewhere, so it stops nothing here.
+                return value, True
             made = redacted_value(
                 value, self._judge.registry, labels.__contains__, hint=self._said.hint(key)
             )

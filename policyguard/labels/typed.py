@@ -51,6 +51,15 @@ _PLAIN: Final = frozenset(_LEAVES)
 
 Labels = tuple[Label, ...]
 
+REDACTED: Final = "[redacted]"
+"""Stands where a value stood: always the same, so it tells neither length nor kind."""
+
+
+def is_redacted(value: object) -> bool:
+    """Whether nothing is left of a value but the placeholder."""
+    kind = type(value)
+    return (kind is str and value == REDACTED) or (kind is bytes and value == REDACTED.encode())
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Category:
@@ -163,14 +172,14 @@ def _parts(value: object, hint: object) -> Iterator[TypedPart]:
         if type(node) is Sealed:
             yield TypedPart(path, node, _of_seal(node, path, labels))
             continue
-        if labels and node is not None:
+        if labels and not (node is None or is_redacted(node)):
             yield TypedPart(path, node, labels)
         if depth >= _DEPTH or issubclass(type(node), _LEAVES):
             continue
         if id(node) in seen and not issubclass(type(node), _CONTAINERS):
             continue
         seen.add(id(node))
-        stack.extend((*child, depth + 1) for child in _children(path, node, annotation))
+        stack.extend((*child, depth + 1) for child in children_of(path, node, annotation))
         if issubclass(type(node), dict):
             keys = _keys(path, cast("dict[object, object]", node))
             stack.extend((*key, depth + 1) for key in keys)
@@ -183,7 +192,7 @@ def _of_seal(sealed: Sealed[object], path: str, typed: Labels) -> Labels:
     return (label if label.source else replace(label, source=path), *others)
 
 
-def _children(path: str, node: object, hint: object) -> list[tuple[str, object, object]]:
+def children_of(path: str, node: object, hint: object) -> list[tuple[str, object, object]]:
     """Path, value and annotation of what a node holds; of a dict its values, one for each key."""
     kind = type(node)
     if issubclass(kind, dict):

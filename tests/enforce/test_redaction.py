@@ -19,9 +19,10 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from policyguard import Category, TermError
-from policyguard.enforce.redaction import REDACTED, Redaction, redacted_value
+from policyguard.enforce.redaction import Redaction, redacted_value
 from policyguard.labels.registry import Registry
 from policyguard.labels.sealed import Sealed
+from policyguard.labels.typed import REDACTED
 from policyguard.policy.flow import Label
 from tests.enforce.kit import ADDRESS, EMAIL, FACE
 

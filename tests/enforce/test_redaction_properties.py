@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policyguard.enforce.redact_request import redacted_request
-from policyguard.enforce.redaction import REDACTED, redacted_value
+from policyguard.enforce.redaction import redacted_value
 from policyguard.inspectors.http import OutgoingRequest
 from policyguard.labels.registry import Registry
+from policyguard.labels.typed import REDACTED
 from policyguard.policy.flow import Label
 
 SECRETS = ("anna.schmidt@mail.example.org", "quillfeather-9482-blackbird-ivory")

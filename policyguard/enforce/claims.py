@@ -30,7 +30,7 @@ from policyguard.enforce.context import (
     current_scope,
     restore,
 )
-from policyguard.enforce.generators import nothing, shown, wrap_async_generator
+from policyguard.enforce.generators import stepped, wrap_async_generator
 from policyguard.policy.terms import SELF
 
 if TYPE_CHECKING:
@@ -285,8 +285,8 @@ class _BoundGenerator(Bound[P, R]):
     """Every step of the generator runs in the scope, its caller's code outside of it."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        inner: Any = self._function(*args, **kwargs)
-        return shown(inner, nothing, Steps(self._into))  # type: ignore[return-value]  # a generator function's result is a generator
+        made: Any = stepped(lambda: self._function(*args, **kwargs), Steps(self._into))  # type: ignore[arg-type,return-value]  # a generator function's result is a generator
+        return made  # type: ignore[no-any-return]  # as above
 
 
 class _BoundAsyncGenerator(Bound[P, R]):

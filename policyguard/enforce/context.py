@@ -260,3 +260,7 @@ class ScopedSteps:
     def __call__(self, step: Awaitable[Any]) -> Awaitable[Any]:
         """What awaits one step."""
         return ScopedGenerator(step.__await__(), self._on)
+
+    def now(self, move: Callable[[], Any]) -> None:
+        """Do something in the scope at once."""
+        self._on(move)

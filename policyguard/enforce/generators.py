@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Final
 
+from policyguard.enforce.context import ScopedSteps
 from policyguard.enforce.wrappers import Wrapper, wrapper
 
 Each = Callable[[Any], None]
@@ -24,9 +25,9 @@ _MACHINE: Final = """
 def _pg_wrapper({head}):
     _pg_new, _pg_each = _pg_begin({positional}, {named})
     if _pg_new is None:
-        _pg_inner = _pg_function({call})
+        _pg_inner = [_pg_function({call})]
     else:
-        _pg_inner = _pg_function(*_pg_new[0], **_pg_new[1])
+        _pg_inner = [_pg_function(*_pg_new[0], **_pg_new[1])]
     _pg_on = _pg_stepping()
     _pg_sent = _pg_error = None
     while True:
@@ -37,6 +38,9 @@ def _pg_wrapper({head}):
                 _pg_value = [STEP_THROW]
         except _pg_FINISHED as _pg_end:
             return RESULT
+        except _pg_exit:
+            _pg_drop(_pg_on, _pg_inner)
+            raise
         finally:
             _pg_sent = _pg_error = None
         _pg_each(_pg_value[0])
@@ -55,22 +59,22 @@ def _machine(start: str, send: str, throw: str, end: str, result: str) -> str:
 
 _STEPS: Final = _machine(
     "",
-    "_pg_on(_pg_inner.send, _pg_sent)",
-    "_pg_on(_pg_inner.throw, _pg_error)",
+    "_pg_on(_pg_inner[0].send, _pg_sent)",
+    "_pg_on(_pg_inner[0].throw, _pg_error)",
     "stop",
     "_pg_end.value",
 )
 # There is no `yield from` for async generators.
 _ASYNC_STEPS: Final = _machine(
     "async ",
-    "await _pg_on(_pg_asend(_pg_inner, _pg_sent))",
-    "await _pg_on(_pg_inner.athrow(_pg_error))",
+    "await _pg_on(_pg_asend(_pg_inner[0], _pg_sent))",
+    "await _pg_on(_pg_inner[0].athrow(_pg_error))",
     "async_stop",
     "",
 )
 
 
-def nothing(_: object) -> None:
+def nothing(*_: object) -> None:
     """Do nothing with a value."""
 
 
@@ -103,18 +107,31 @@ def wrap_generator(
             may give others in their place, and gives what is shown everything that is yielded.
         step: gives, for each generator, what makes its steps.
     """
-    names = {"_pg_begin": begin or _NOTHING, "_pg_stepping": step}
+    names = {"_pg_begin": begin or _NOTHING, "_pg_stepping": step, "_pg_drop": nothing}
     return wrapper(function, _STEPS, names)
 
 
-def shown(
-    inner: Generator[Any, Any, Any], each: Each, on: Step = _at_once
-) -> Generator[Any, Any, Any]:
+def stepped(inner: Callable[[], Generator[Any, Any, Any]], on: Step) -> Generator[Any, Any, Any]:
+    """A generator that makes the steps of another, which is made at once.
+
+    The outer one is made first: where both are garbage, the collector closes it before the inner.
+    """
+    box: list[Generator[Any, Any, Any]] = []
+    made = _shown(box, nothing, on)
+    box.append(inner())
+    return made
+
+
+def shown(inner: Generator[Any, Any, Any], each: Each) -> Generator[Any, Any, Any]:
     """A generator that does what the inner one does, and shows everything that it yields."""
+    return _shown([inner], each, _at_once)
+
+
+def _shown(inner: list[Generator[Any, Any, Any]], each: Each, on: Step) -> Generator[Any, Any, Any]:
     sent = error = None
     while True:
         try:
-            value = [on(inner.send, sent) if error is None else on(inner.throw, error)]
+            value = [on(inner[0].send, sent) if error is None else on(inner[0].throw, error)]
         except StopIteration as end:
             # Denies: nothing; the bare generator has ended.
             return end.value
@@ -132,8 +149,19 @@ def wrap_async_generator(
     function: Wrapper, begin: Begin | None = None, *, step: Callable[[], Step] = lambda: _as_it_is
 ) -> Wrapper:
     """As `wrap_generator`, for an async generator function."""
-    names = {"_pg_begin": begin or _NOTHING, "_pg_stepping": step, "_pg_asend": _asend}
+    names = {
+        "_pg_begin": begin or _NOTHING,
+        "_pg_stepping": step,
+        "_pg_asend": _asend,
+        "_pg_drop": _drop,
+    }
     return wrapper(function, _ASYNC_STEPS, names)
+
+
+def _drop(on: Step, inner: list[AsyncGenerator[Any, Any]]) -> None:
+    """Let go of a generator that is given up in the middle of a step: it cleans up in its scope."""
+    if isinstance(on, ScopedSteps):
+        on.now(inner.clear)
 
 
 def _asend(inner: AsyncGenerator[Any, Any], sent: Any) -> Awaitable[Any]:

@@ -46,6 +46,7 @@ _BUILT_IN: Final[Mapping[str, Any]] = {
     f"{_OURS}next": next,
     f"{_OURS}stop": StopIteration,
     f"{_OURS}async_stop": StopAsyncIteration,
+    f"{_OURS}exit": GeneratorExit,
     f"{_OURS}any_error": BaseException,
 }
 # Whatever comes.

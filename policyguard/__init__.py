@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from policyguard.config import Guard, install, uninstall
+    from policyguard.config import Guard, install, installed, uninstall
     from policyguard.enforce.violation import NoPurpose, PolicyViolation
     from policyguard.engine.decision import Decision
     from policyguard.errors import (
@@ -40,6 +40,7 @@ __all__ = [
     "Sealed",
     "TermError",
     "install",
+    "installed",
     "uninstall",
 ]
 
@@ -51,6 +52,7 @@ _HOME = {
     "PolicyViolation": "policyguard.enforce.violation",
     "Sealed": "policyguard.labels.sealed",
     "install": "policyguard.config",
+    "installed": "policyguard.config",
     "uninstall": "policyguard.config",
 }
 

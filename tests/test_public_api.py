@@ -28,6 +28,7 @@ NAMES = [
     "Sealed",
     "TermError",
     "install",
+    "installed",
     "uninstall",
 ]
 GUARD = [
@@ -40,6 +41,7 @@ GUARD = [
     "current_purpose",
     "data_map",
     "decide",
+    "differences",
     "egress",
     "enter",
     "from_config",

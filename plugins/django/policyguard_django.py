@@ -159,7 +159,7 @@ def _route(request: Any) -> tuple[str, str]:
 
 def _guard() -> Guard:
     named = _setting("POLICYGUARD_GUARD")
-    guard = process._process.get("guard") if named is None else named  # noqa: SLF001 - its own plugin
+    guard = process.installed() if named is None else named
     if guard is None:
         hint = "call policyguard.install() before Django starts, or set POLICYGUARD_GUARD"
         raise ImproperlyConfigured(f"PolicyguardMiddleware has no guard: {hint}")

@@ -231,6 +231,11 @@ def install(path: str | Path | None = None, *, reporters: Sequence[Reporter] = (
     return guard
 
 
+def installed() -> Guard | None:
+    """The process's guard; None if `install` was not called, or undone."""
+    return _process.get("guard")
+
+
 def uninstall() -> None:
     """Undo `install`; does nothing if there is nothing to undo."""
     guard = _process.pop("guard", None)

@@ -191,7 +191,7 @@ def policyguard_recorder(policyguard_guard: Guard) -> Iterator[Recorder]:
 def _process_guard() -> Guard | None:
     """The guard that `policyguard.install` made, if it did."""
     home = sys.modules.get("policyguard.config.guard")
-    return None if home is None else home._process.get("guard")  # noqa: SLF001 - of this package; reading it makes no guard
+    return None if home is None else home.installed()
 
 
 def _loaded(config: pytest.Config) -> Guard:

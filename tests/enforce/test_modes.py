@@ -17,7 +17,18 @@ from policyguard.enforce.modes import Enforcement, Match, Modes, Switch
 from policyguard.enforce.ports import Mode
 from policyguard.engine.compile import compile_policy
 from policyguard.policy.assemble import load_policy
-from tests.enforce.kit import ACCOUNT, ADS, EMAIL, FACE, LIKES, POLICY, Memory, counts, guard
+from tests.enforce.kit import (
+    ACCOUNT,
+    ADDRESS,
+    ADS,
+    EMAIL,
+    FACE,
+    LIKES,
+    POLICY,
+    Memory,
+    counts,
+    guard,
+)
 
 SNAPSHOT = compile_policy(load_policy(POLICY))
 TODAY = date(2026, 11, 22)
@@ -274,3 +285,114 @@ def test_conditional_follows_the_mode_too() -> None:
     """What hangs on an unknown fact is denied like the rest."""
     assert mode_of(made(), data=LIKES) == "block"
     assert mode_of(made(default="flag"), data=FACE) == "flag"
+
+
+# Redact.
+
+
+def sending(asked: Guard, *, data: str | tuple[str, ...] = ()) -> tuple[Any, list[object]]:
+    """A sink to the pixel, and what arrived there."""
+    arrived: list[object] = []
+
+    @asked.sink("pixel", data=data)
+    def send(event: object) -> None:
+        arrived.append(event)
+
+    return send, arrived
+
+
+# fmt: off
+BY: dict[str, Match] = {
+    "recipient": Match(recipient="pixel"),  "kind":   Match(kind="ad_pixel"),
+    "data":      Match(data="user"),        "reason": Match(reason="not_covered"),
+    "purpose":   Match(purpose=ADS),        "place":  Match(at="call"),
+    "route":     Match(route="POST /*"),    "all":    Match(),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("match", BY.values(), ids=BY)
+@pytest.mark.parametrize("mode", ["block", "redact", "flag", "off"])
+def test_every_mode_by_every_key(match: Match, mode: Mode) -> None:
+    """What arrives is nothing, a placeholder, or the value; what is allowed is left alone."""
+    memory = Memory()
+    entries = (Enforcement(match, mode),)
+    modes = Modes("off" if mode == "block" else "block", entries, today=lambda: TODAY)
+    asked = Guard(SNAPSHOT, modes=modes, reporters=[memory])
+    send, arrived = sending(asked)
+    event = {"who": ADDRESS, "page": "/shoes"}
+    with asked.context(route="POST /ads", purpose=ADS):
+        asked.remember(ADDRESS, asked.label(EMAIL))
+        if mode == "block":
+            with pytest.raises(PolicyViolation):
+                send(event)
+        else:
+            send(event)
+    redacted = {"who": "[redacted]", "page": "/shoes"}
+    assert arrived == {"block": [], "redact": [redacted]}.get(mode, [event])
+    effect = {"block": "deny", "redact": "redacted", "flag": "flagged", "off": "ignored"}[mode]
+    assert counts(asked) == {(effect, "pixel", mode): 1}
+    assert event == {"who": ADDRESS, "page": "/shoes"}
+    assert [record.mode for record in memory.records] == ([] if mode == "off" else [mode])
+
+
+def test_redact_blocks_where_nothing_can_be_taken_out() -> None:
+    """A value that is only looked at, what is declared for a whole call, and a statement."""
+    asked = Guard(SNAPSHOT, data_map=guard().data_map, modes=Modes("redact"))
+    send, arrived = sending(asked, data=EMAIL)
+    with asked.purpose(ADS):
+        with pytest.raises(PolicyViolation):
+            asked.check("x", to="pixel", data=EMAIL)
+        with pytest.raises(PolicyViolation):
+            send("x")
+        with pytest.raises(PolicyViolation):
+            asked.sql("SELECT embedding FROM faces", dialect="postgres")
+    assert arrived == []
+    assert {key[0] for key in counts(asked)} == {"deny"}
+
+
+def test_what_cannot_be_read_is_blocked_and_not_redacted() -> None:
+    """Nobody can tell where in it the denied part is."""
+    asked = Guard(SNAPSHOT, modes=Modes("redact"))
+    send, arrived = sending(asked)
+    with asked.purpose(ADS):
+        asked.remember(ADDRESS, asked.label(EMAIL))
+        deep: list[object] = [ADDRESS]
+        for _ in range(500):
+            deep = [deep]
+        with pytest.raises(PolicyViolation):
+            send(deep)
+    assert arrived == []
+
+
+def test_beside_a_flow_that_is_blocked_nothing_is_redacted() -> None:
+    """The call doesn't happen, so nothing is said to have left redacted."""
+    memory = Memory()
+    entries = (Enforcement(Match(data="user.name"), "block"),)
+    asked = Guard(SNAPSHOT, modes=Modes("redact", entries, today=lambda: TODAY), reporters=[memory])
+    send, arrived = sending(asked)
+    with asked.purpose(ADS):
+        asked.remember(ADDRESS, asked.label(EMAIL))
+        asked.remember("Wilhelmina von Hohenfels-Prachtburg", asked.label("user.name"))
+        with pytest.raises(PolicyViolation) as caught:
+            send({"who": ADDRESS, "name": "Wilhelmina von Hohenfels-Prachtburg"})
+    assert arrived == []
+    assert {record.effect for record in memory.records} == {"blocked"}
+    assert len(caught.value.also) == 1
+
+
+def test_a_floor_of_redact_lifts_flag_and_leaves_block(tmp_path: Path) -> None:
+    """The policy wants denied parts taken out at least."""
+    policy = load_policy(_floor(tmp_path, "redact"))
+    for default, expected in (("off", 1), ("flag", 1), ("redact", 1), ("block", 0)):
+        modes = Modes(default, floor=policy.at_least)  # type: ignore[arg-type]  # a table's column
+        asked = Guard(compile_policy(policy), modes=modes)
+        send, arrived = sending(asked)
+        with asked.purpose(ADS):
+            asked.remember(ADDRESS, asked.label(EMAIL))
+            if expected:
+                send([ADDRESS])
+            else:
+                with pytest.raises(PolicyViolation):
+                    send([ADDRESS])
+        assert arrived == [["[redacted]"]] * expected

@@ -384,9 +384,30 @@ def test_effective_says_what_counts_in_the_end(home: Path, monkeypatch: pytest.M
         "from": "2026-01-15",
         "percent": 50,
     }
+
+
+def test_effective_names_the_mode_that_counts_and_what_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment before the switch before the file, and the policy's floor under all."""
+
+    def told() -> tuple[str, str]:
+        found = load_config().effective()
+        return found["mode"], found["mode_from"]
+
+    (home / "pyproject.toml").write_text(GOOD)
+    assert told() == ("flag", "configuration")
+    (home / "switch").write_text("off")
+    assert told() == ("off", "switch_file")
+    (home / "switch").write_text("nonsense")
+    assert told() == ("block", "switch_file")
     monkeypatch.setenv("POLICYGUARD_MODE", "off")
-    told = load_config().effective()
-    assert told["mode_from"] == "POLICYGUARD_MODE"
+    assert told() == ("off", "POLICYGUARD_MODE")
+    monkeypatch.setenv("POLICYGUARD_MODE", "")
+    assert told() == ("block", "POLICYGUARD_MODE")
+    monkeypatch.setenv("POLICYGUARD_MODE", "flag")
+    (home / "policy.yaml").write_text(f"{POLICY.read_text()}\nat_least: redact\n")
+    assert told() == ("redact", "at_least")
 
 
 def test_a_configuration_that_guards_nothing_says_so(

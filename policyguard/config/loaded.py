@@ -189,14 +189,15 @@ class Loaded:
     def effective(self) -> dict[str, Any]:
         """What counts in the end, and why; plain data for `policyguard config --effective`."""
         modes = self.modes()
+        mode, mode_from = modes.in_general()
         return {
             "schema": "policyguard.config/1",
             "file": None if self.only_environment else str(self.file),
             "environment": [variable(key) for key in overrides()],
             "policy": {"id": self.policy.id, "digest": self.snapshot.digest},
             "data_map": self.settings.data_map,
-            "mode": modes.override or modes.default,
-            "mode_from": "POLICYGUARD_MODE" if modes.override else "configuration",
+            "mode": mode,
+            "mode_from": mode_from,
             "at_least": self.policy.at_least,
             "switch_file": self.settings.switch_file,
             "purpose": os.environ.get("POLICYGUARD_PURPOSE") or self.settings.purpose,

@@ -52,7 +52,8 @@ class Entering(Judge):
 
         Args:
             subject: the person; a context with another subject starts without facts, and with what
-                the subject store knows. None: nobody knows who it is.
+                the subject store knows. None: nobody knows who it is. What somebody opted out of
+                before it was known who they are stays with them.
             subjects: everybody in a batch: a flow must be allowed for each of them.
             facts: consent, opt_out, restricted, age, region, legal_request, facts; these come
                 before what the subject store knows.

@@ -179,6 +179,17 @@ class Modes:
         lenient = strength == "weak" or self._own_read(snapshot, decision, at)
         return "flag" if lenient and self.default not in ("off", "flag") else self.default
 
+    def in_general(self) -> tuple[Mode, str]:
+        """The mode where no entry says another, and what says so; for people to read."""
+        switched = self.switch.mode() if self.switch is not None else None
+        said: tuple[Mode, str] = self.default, "configuration"
+        if self.override is not None:
+            said = self.override, "POLICYGUARD_MODE"
+        elif switched is not None:
+            said = switched, "switch_file"
+        lifted = self._at_least_floor(said[0])
+        return said if lifted == said[0] else (lifted, "at_least")
+
     @staticmethod
     def _own_read(snapshot: Snapshot, decision: Decision, at: At) -> bool:
         """A read by the application itself, of nothing that must be named, that no rule forbids."""

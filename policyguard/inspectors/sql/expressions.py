@@ -215,10 +215,24 @@ def _in(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
 
 
 def _lambda(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
-    """Its parameters stand for parts of the other arguments, which are counted there."""
+    """Its parameters stand for parts of the other arguments, which are counted there.
+
+    The parser takes `f(payload -> 'key')` for a lambda in every dialect.
+    """
     only(node, "this", "expressions", "colon")
-    params = {walk.fold(param): EMPTY for param in node.expressions}
-    return walk.value(node.this, Scope(scope.traits, scope, params=params), env)
+    names = [walk.fold(param) for param in node.expressions]
+    read: list[Value] = []
+    if not walk.traits.lambdas:
+        if walk.traits.name != "duckdb":
+            parts = [name_value(walk, param, scope) for param in node.expressions]
+            parts.append(walk.value(node.this, scope, env))
+            return Value(became(union(parts), "derived"))
+        # DuckDB has both: what may be a column counts as one.
+        for name in names:
+            read += [walk.read(seen, value) for seen, value in scope.find(name)]
+    params = dict.fromkeys(names, Value(union(read)))
+    inner = walk.value(node.this, Scope(scope.traits, scope, params=params), env)
+    return Value(inner.sources | became(union(read), "derived"))
 
 
 def _comprehension(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:

@@ -169,7 +169,7 @@ DERIVED_NAMES: Final = words(
     list_aggr list_aggregate list_contains list_distinct list_filter list_sort
     list_transform list_value ln localtimestamp locate log log10 log2 lower lower_inc
     lower_inf lpad ltrim make_date make_interval make_set make_time make_timestamp
-    make_timestamptz makedate maketime masklen max_by microsecond mid min_by min_scale
+    make_timestamptz makedate maketime masklen max_by microsecond merge_action mid min_by min_scale
     minute mod monotonically_increasing_id month monthname multiif multirange network
     nextval normalize notempty now nth_value ntile nullif num_nonnulls num_nulls numnode
     numrange obj_description oct octet_length ord overlay parse_ident parse_json

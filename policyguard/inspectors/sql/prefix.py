@@ -149,7 +149,7 @@ def _prepared(tokens: list[Token], traits: Traits) -> Unwrapped:
 def _declared(tokens: list[Token], traits: Traits) -> Unwrapped:
     """DECLARE c CURSOR FOR a query: its rows come with FETCH."""
     at = 2
-    while _word(tokens, at) in _CURSOR:
+    while _word(tokens, at) in _CURSOR and _word(tokens, at - 1) != "FOR":
         at += 1
     if _word(tokens, at - 1) != "FOR" or _word(tokens, at) not in _STARTS:
         raise Doubt("DECLARE in a form that isn't understood")

@@ -31,9 +31,11 @@ def add_rows(walk: Walk, call: exp.Expr, holder: exp.Expr, scope: Scope, env: En
     Raises:
         Doubt: the function isn't in the table of functions.
     """
-    calls = [one.this for one in nodes(call.args.get("rows_from"))] or [call]
-    for one in nodes(call.args.get("rows_from")):
-        only(one, "this", "alias")
+    listed_calls = list(nodes(call.args.get("rows_from")))
+    calls = [one if isinstance(one, exp.Unnest) else one.this for one in listed_calls] or [call]
+    for one in listed_calls:
+        if not isinstance(one, exp.Unnest):
+            only(one, "this", "alias")
         walk.claimed.add(id(one))
     parts = [part for one in calls for part in _arguments(walk, one)]
     value = Value(became(union(walk.value(part, scope, env) for part in parts), "derived"))

@@ -77,8 +77,9 @@ class Scope:
 
         Returns:
             Each meaning with the relation that owns it (None for an alias or parameter). The
-            search ends in the first scope with a listed column of that name; columns that may
-            exist in relations with unknown columns, aliases and whole rows on the way count too.
+            search ends in the first scope with a listed column spelled so; columns in other
+            letter case, columns that may exist in relations with unknown columns, aliases and
+            whole rows on the way count too.
         """
         found: list[tuple[Seen | None, Value]] = []
         for scope in self.chain():
@@ -92,9 +93,10 @@ class Scope:
                 for seen in scope.seen
                 if (value := seen.relation.named(name)) is not None
             ]
-            if hits:
-                return [*found, *hits]
-            found += scope.maybe(name)
+            spelled = [hit for hit in hits if hit[0] is None or hit[0].relation.spells(name)]
+            if spelled:
+                return [*found, *spelled]
+            found += [*hits, *scope.maybe(name)]
         return found
 
     def maybe(self, name: str) -> Iterator[tuple[Seen | None, Value]]:

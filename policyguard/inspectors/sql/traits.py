@@ -26,6 +26,7 @@ class Traits:
         row_names: a table's alias stands for the whole row.
         hidden: columns of every table that hold nothing about a person.
         row_id: names of the row's key, which may be an alias of a declared column.
+        lambdas: `x -> ..` binds x. When not, it is the JSON operator, and x a column.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Traits:
     row_names: bool = True
     hidden: frozenset[str] = frozenset()
     row_id: frozenset[str] = frozenset()
+    lambdas: bool = False
 
     def folded(self, name: str, *, quoted: bool) -> str:
         """The name as this dialect stores it."""
@@ -67,13 +69,15 @@ _TRAITS: Final[dict[str, Traits]] = {
         forward_aliases=True,
         hidden=frozenset({"rowid"}),
     ),
-    "snowflake": Traits("snowflake", "upper", forward_aliases=True),
+    "snowflake": Traits("snowflake", "upper", forward_aliases=True, lambdas=True),
     "bigquery": Traits("bigquery", "ignore", implicit_lateral=True, hidden=_BIGQUERY_HIDDEN),
-    "databricks": Traits("databricks", "ignore", forward_aliases=True),
-    "spark": Traits("spark", "ignore", forward_aliases=True),
+    "databricks": Traits("databricks", "ignore", forward_aliases=True, lambdas=True),
+    "spark": Traits("spark", "ignore", forward_aliases=True, lambdas=True),
     "tsql": Traits("tsql", "ignore", row_names=False),
-    "clickhouse": Traits("clickhouse", "exact", implicit_lateral=True, forward_aliases=True),
-    "trino": Traits("trino", "ignore"),
+    "clickhouse": Traits(
+        "clickhouse", "exact", implicit_lateral=True, forward_aliases=True, lambdas=True
+    ),
+    "trino": Traits("trino", "ignore", lambdas=True),
 }
 _OTHER_NAMES: Final = {"postgresql": "postgres", "sparksql": "spark", "mssql": "tsql"}
 

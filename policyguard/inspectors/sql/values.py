@@ -114,6 +114,10 @@ class Relation:
             return None
         return hits[0] if len(hits) == 1 else Value(union(hits))
 
+    def spells(self, name: str) -> bool:
+        """Whether a column is listed in exactly that spelling."""
+        return name in self._exact
+
     def unnamed(self) -> Value | None:
         """What a name may mean that isn't listed: a column whose name can't be told."""
         hits = self._exact.get("")

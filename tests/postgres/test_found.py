@@ -1,0 +1,68 @@
+"""Queries that the generator found or that a bug taught: what they read, told by PostgreSQL too.
+
+Add a case for each column that was ever missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from policyguard.inspectors.sql import inspect
+from tests.postgres.kit import server
+from tests.postgres.oracle import Privileges
+from tests.postgres.schema import CATALOG, setup
+
+ARROW = {"events.payload"}
+# SQL, and the columns that it reads.
+CASES = [
+    # The parser takes `f(a -> 'b')` for a lambda with the parameter `a`.
+    ("SELECT jsonb_array_length(payload -> 'list') FROM events", ARROW),
+    ("SELECT coalesce(payload -> 'a', payload -> 'b') FROM events", ARROW),
+    ("SELECT max(payload -> 'x' ->> 'y') FROM events", ARROW),
+    ("SELECT x FROM events, jsonb_array_elements_text(payload -> 'list') AS x", ARROW),
+    ("SELECT lower(payload ->> 'email') FROM events", ARROW),
+    # `id` isn't the inner view's "Id", so it is the outer table's.
+    (
+        'SELECT (SELECT count(*) FROM "Mixed Case" m WHERE m."Total" = id) FROM events t1',
+        {"Mixed Case.Total", "events.id"},
+    ),
+    (
+        'SELECT 1 FROM events t1, LATERAL (SELECT "select" FROM "Mixed Case" WINDOW w AS '
+        "(PARTITION BY id)) AS l",
+        {"Mixed Case.select", "events.id"},
+    ),
+    # What stands in ROWS FROM.
+    (
+        "SELECT a FROM people, ROWS FROM (unnest(tags), generate_series(1, 2)) AS f(a, b)",
+        {"people.tags"},
+    ),
+    ("DECLARE c CURSOR FOR WITH r AS (SELECT email FROM people) SELECT * FROM r", {"people.email"}),
+    (
+        "MERGE INTO outbox o USING people p ON o.id = p.id WHEN MATCHED THEN UPDATE SET val = "
+        "p.email RETURNING merge_action(), o.val",
+        {"outbox.id", "outbox.val", "people.id", "people.email"},
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Privileges]:
+    """A role with exactly some columns."""
+    with server().database(setup()) as made:
+        privileges = Privileges(made)
+        yield privileges
+        privileges.close()
+
+
+@pytest.mark.parametrize(("sql", "reads"), CASES, ids=lambda part: str(part)[:48])
+def test_what_was_once_missed_is_read(sql: str, reads: set[str], engine: Privileges) -> None:
+    """The answer names these columns, and PostgreSQL runs the query with no others."""
+    (answer,) = inspect(sql, "postgres", CATALOG)
+    assert answer.resolved, answer.why
+    known = {column for column in answer.reads if not column.endswith("Mixed Case.Id")}
+    assert known >= reads
+    assert engine.run([sql], reads)[0] == "ran"
+    for column in reads:
+        assert engine.run([sql], reads - {column})[0] == "denied", column

@@ -254,6 +254,8 @@ def config(
 
 
 _NOTHING: Final[tuple[object, ...]] = (None, "", [], {})
+# These have commas of their own.
+_SENTENCES: Final = ("gaps", "expired_waivers")
 
 
 def _setting(key: str, value: Any) -> Iterator[str]:
@@ -264,6 +266,9 @@ def _setting(key: str, value: Any) -> Iterator[str]:
         yield from (f"  {_flat(item)}" for item in value)
     elif isinstance(value, dict):
         yield f"{key}: {_flat(value)}"
+    elif key in _SENTENCES and len(value) > 1:
+        yield f"{key}:"
+        yield from (f"  {sentence}" for sentence in value)
     elif isinstance(value, list):
         yield f"{key}: {', '.join(map(str, value))}"
     else:

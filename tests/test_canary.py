@@ -7,8 +7,9 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -16,9 +17,14 @@ import pytest
 
 from policyguard import Guard, PluginError, PolicyGuardError, PolicyViolation
 from policyguard.enforce.context import current_scope
+from policyguard.enforce.modes import Match
 from policyguard.enforce.ports import Record
+from policyguard.enforce.subjects import Subjects
+from policyguard.enforce.waivers import Waiver, Waivers
+from policyguard.engine.compile import compile_policy
 from policyguard.inspectors.http import OutgoingRequest
-from tests.enforce.kit import ACCOUNT, ADS, COUNTING, EMAIL, FACE, Memory, guard
+from policyguard.policy.assemble import load_policy
+from tests.enforce.kit import ACCOUNT, ADS, COUNTING, EMAIL, FACE, POLICY, Memory, guard
 
 CANARY = "canary.7f3a91@leak-example.org"
 NEEDLES = {
@@ -100,6 +106,60 @@ def remembered(made: Guard) -> Any:
     sent(made, Loud())
 
 
+class Singing:
+    """A subject store that fails with the canary in its mouth."""
+
+    def facts(self, subject: object, /) -> Mapping[str, Any] | None:
+        """Raise."""
+        raise RuntimeError(CANARY)
+
+    async def afacts(self, subject: object, /) -> Mapping[str, Any] | None:
+        """Raise."""
+        raise RuntimeError(CANARY)
+
+
+def transformed(made: Guard) -> None:
+    """A reviewed claim about the canary, that has expired."""
+
+    @made.transform("aggregated", reviewed_by="privacy", expires="2020-01-01")
+    def shout(mail: str) -> str:
+        return mail.upper()
+
+    sent(made, shout(CANARY))
+
+
+def waived(made: Guard) -> None:
+    """A denied flow that passes for a while."""
+    waiver = Waiver(Match(recipient="pixel"), "owner", "reason", date.max)
+    made.in_force = made.in_force.but(waivers=Waivers([waiver]))
+    sent(made, {"mail": CANARY})
+
+
+def shadowed(made: Guard) -> None:
+    """A denied flow that another policy looks at too."""
+    other = compile_policy(load_policy(POLICY))
+    made.in_force = made.in_force.but(shadow=other)
+    sent(made, {"mail": CANARY})
+
+
+def forgotten(made: Guard) -> None:
+    """A person whose store fails."""
+    made.subjects = Subjects(Singing())
+    nested(made, subject=f"{CANARY}2")
+
+
+def in_request(made: Guard) -> None:
+    """A request whose path, person and region hold the canary."""
+    with made.request("GET", f"/{CANARY}", subject=CANARY, region=CANARY, gpc=True):
+        made.check("x", to="pixel", data=EMAIL)
+
+
+def redacted(made: Guard) -> None:
+    """A copy without the canary; and then a denial."""
+    made.redact({"mail": CANARY, CANARY: [CANARY, Event(CANARY)]}, to="pixel")
+    sent(made, CANARY)
+
+
 PATHS: dict[str, Callable[[Guard], object]] = {
     "argument": lambda made: sent(made, CANARY),
     "dict value": lambda made: sent(made, {"user": {"mail": CANARY}}),
@@ -154,6 +214,15 @@ PATHS: dict[str, Callable[[Guard], object]] = {
         made, facts={"region": CANARY, "age": CANARY, "consent": {CANARY: CANARY}}
     ),
     "named fact": lambda made: nested(made, facts={"facts": {CANARY: True}, CANARY: CANARY}),
+    "sealed argument": lambda made: sent(made, {"mail": made.seal(CANARY, EMAIL)}),
+    "seal that doesn't open": lambda made: made.open(made.seal(CANARY, EMAIL), to="pixel"),
+    "redacted": redacted,
+    "expired transform": transformed,
+    "waived": waived,
+    "shadowed": shadowed,
+    "batch": lambda made: nested(made, subjects=[CANARY, "somebody"]),
+    "store that fails": forgotten,
+    "request": in_request,
     "transport": lambda made: nested(made, facts={"transport": CANARY, "data_age": CANARY}),
 }
 
@@ -176,7 +245,7 @@ def everything(
     return "\n".join(said)
 
 
-@pytest.mark.parametrize("mode", ["block", "flag"])
+@pytest.mark.parametrize("mode", ["block", "redact", "flag"])
 @pytest.mark.parametrize("purpose", [ADS, COUNTING, None])
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_no_word_of_ours_holds_the_canary(

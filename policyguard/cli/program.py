@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from policyguard.cli import check, decide, show, sql, start
+from policyguard.cli import catalog, check, decide, show, sql, start
 from policyguard.cli.output import INTERRUPTED, Exit, MistakeError, run, say_text, say_version
 
 _NAME: Final = "policyguard"
@@ -110,7 +110,7 @@ def _root(
         say_text(context.get_help())
 
 
-for _group in (start, check, show, decide, sql):
+for _group in (start, check, show, decide, sql, catalog):
     _group.register(app)
 
 

@@ -53,7 +53,8 @@ def inspect(
         str,
         typer.Option(
             metavar="FILE",
-            help="Tables and columns: JSON {table: {column: type}}, DDL (.sql), or a data map.",
+            help="Tables and columns: a schema lock, JSON {table: {column: type}}, DDL (.sql), "
+            "CSV, dbt's manifest or catalog, a fides dataset, or a data map.",
         ),
     ],
     sql: Annotated[str | None, typer.Option(metavar="TEXT", help="One query.")] = None,
@@ -208,15 +209,15 @@ def _queries(name: str, dialect: str) -> Iterator[Query]:
 
 
 def _catalog(name: str, dialect: str) -> Catalog:
-    from policyguard.inspectors.sql import Catalog  # noqa: PLC0415 - not for `--help`
+    from policyguard.catalogs import SchemaError, load_schema  # noqa: PLC0415 - not for `--help`
+    from policyguard.inspectors.sql import Catalog  # noqa: PLC0415 - as above
 
     suffix = Path(name).suffix.lower()
-    if suffix == ".json":
-        return Catalog.from_mapping(_mapping(name))
-    if suffix in (".yaml", ".yml"):
+    path = find_file(name, "data-map.yaml")
+    if suffix in (".yaml", ".yml") and not _is_fides(path):
         from policyguard.policy.datamap import load_data_map  # noqa: PLC0415 - as above
 
-        labels = load_data_map(find_file(name, "data-map.yaml"))
+        labels = load_data_map(path)
         tables = labels.tables
         patterns = [table for table in labels.model.tables if table not in tables]
         return Catalog.from_tables(tables, patterns=patterns)
@@ -224,23 +225,22 @@ def _catalog(name: str, dialect: str) -> Catalog:
         from policyguard.inspectors.sql.ddl import catalog_from_ddl  # noqa: PLC0415 - as above
 
         return catalog_from_ddl(_read(name), dialect)
-    find_file(name)
-    raise MistakeError(
-        f"inspect: --schema {name}: unknown kind of file", "use .json, .sql or .yaml"
-    )
-
-
-def _mapping(name: str) -> dict[str, dict[str, str]]:
     try:
-        tree = json.loads(_read(name))
-    except (ValueError, RecursionError) as error:
+        schema = load_schema(path, dialect)
+    except SchemaError as error:
         # Denies: without tables nothing is resolved, and that would be nobody's intention.
-        line = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise MistakeError(f"{name}{line}: not JSON") from None
-    good = isinstance(tree, dict) and all(
-        isinstance(columns, dict) and all(isinstance(kind, str) for kind in columns.values())
-        for columns in tree.values()
-    )
-    if not good:
-        raise MistakeError(f"{name}: needs the shape {{table: {{column: type}}}}")
-    return {table: dict(columns) for table, columns in tree.items()}
+        raise MistakeError(error.what, error.hint) from None
+    if schema.dialect and schema.dialect != dialect:
+        # The queries of its views would be read as something else than they are.
+        raise MistakeError(
+            f"{name}: its dialect is {schema.dialect}", f"--dialect {schema.dialect}"
+        )
+    return Catalog.from_schema(schema)
+
+
+def _is_fides(path: Path) -> bool:
+    """Whether a YAML file is a fides dataset; anything else is taken for a data map."""
+    from policyguard.policy.loader import read_document  # noqa: PLC0415 - not for `--help`
+
+    tree = read_document(path).tree
+    return isinstance(tree, dict) and "dataset" in tree and "tables" not in tree

@@ -26,7 +26,7 @@ from policyguard.enforce.routes import Jobs, Routes
 from policyguard.enforce.sinks import SinkDecorator
 from policyguard.enforce.site import call_site
 from policyguard.enforce.transforms import TransformDecorator, last_day
-from policyguard.enforce.violation import Judged, PolicyViolation, build
+from policyguard.enforce.violation import Judged
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.errors import TermError
@@ -248,8 +248,8 @@ class Guard(Entering):
         flow = Flow("", RAW, asked.purpose, to)
         doubt = Label("", source="a value that can't be redacted", evidence="suspected")
         judged = Judged(now.snapshot.deny(flow, "cannot_tell"), doubt)
-        self.settle([judged], at="call", now=now)
-        raise self._violation(now, judged)
+        self.settle([judged], at="call", now=now, strict=True)
+        raise AssertionError("a denied flow was settled")  # pragma: no cover - settling it raises
 
     def open(self, sealed: Sealed[T], *, to: str, purpose: str | None = None) -> T:
         """The value of a seal, for a recipient that may have it.
@@ -270,16 +270,9 @@ class Guard(Entering):
         now, label = self.in_force, sealed.label
         decision, facts = self.worst(now, label, self.asked(to, purpose))
         judged = Judged(decision, label, facts=facts)
-        self.settle([judged], at="call", now=now)
-        if not decision.allowed:
-            raise self._violation(now, judged)
+        self.settle([judged], at="call", now=now, strict=True)
         self.remember(value := opened(sealed), label)
         return value
-
-    def _violation(self, now: InForce, judged: Judged) -> PolicyViolation:
-        """The violation of a denied flow that even a lenient mode doesn't let pass."""
-        site = call_site()
-        return build(now.snapshot, judged, at="call", sent_at=site, transforms=self.transforms)
 
     # What integrations ask.
 

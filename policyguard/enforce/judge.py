@@ -300,8 +300,9 @@ class Judge:
         host: str = "",
         redact: Redact | None = None,
         now: InForce | None = None,
+        strict: bool = False,
     ) -> None:
-        """Count, report and, in mode block, raise; see `policyguard.enforce.settle`.
+        """Count, report and, in mode block or where it is strict, raise; see `enforce.settle`.
 
         Raises:
             PolicyViolation: for the worst flow that is blocked.
@@ -314,7 +315,8 @@ class Judge:
                 self.tally.allowed(one.decision)
         denied = [one for one in judged if not one.decision.allowed]
         if denied:
-            settle(self, now or self.in_force, denied, at=at, host=host, redact=redact)
+            now = now or self.in_force
+            settle(self, now, denied, at=at, host=host, redact=redact, strict=strict)
 
 
 def _change_denied(snapshot: Snapshot, asked: Asked) -> bool:

@@ -52,6 +52,7 @@ def settle(
     at: At,
     host: str,
     redact: Redact | None,
+    strict: bool = False,
 ) -> None:
     """Count and report denied flows and, if one is blocked, raise.
 
@@ -62,12 +63,13 @@ def settle(
         at: where they were seen.
         host: for http.
         redact: takes denied labels out of what leaves; None where nothing can be taken out.
+        strict: block, whatever mode and waivers say.
 
     Raises:
         PolicyViolation: for the worst flow that is blocked.
     """
     ordered = sorted(denied, key=lambda each: each.rank, reverse=True)
-    cases = [_case(now, one, at) for one in ordered]
+    cases = [_Case(one, "block", None) if strict else _case(now, one, at) for one in ordered]
     redacted = _redacted(cases, redact)
     place = _Place(at, call_site(), host)
     blocked = []

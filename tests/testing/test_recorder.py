@@ -268,3 +268,17 @@ def test_a_host_that_nobody_declared_may_be_asked_for() -> None:
     made: Guard = guard("flag")
     with recording(made) as found:
         assert_no_flows(found, to="tracker.example")
+
+
+def test_the_summary_can_be_handed_to_another_process() -> None:
+    """Half a character in a word that code made up breaks no channel."""
+    from policyguard.testing.summary import Denied  # noqa: PLC0415 - this test's own
+
+    made, denied = guard("flag"), Denied()
+    made.reporters = (denied,)
+    try:
+        made.check("x", to="nobody_\ud800", data=EMAIL, purpose=ADS)
+        (line,) = denied.lines()
+    finally:
+        denied.end()
+    assert line.encode("utf-8")

@@ -107,7 +107,11 @@ class Routes:
 
     def _look(self, method: str, path: str) -> Route | None:
         parts = _split(path)
-        return next((route for route in self.all if route.fits(method, parts)), None)
+        found = next((route for route in self.all if route.fits(method, parts)), None)
+        if found is None and method == "HEAD":
+            # A HEAD runs the code of the GET, for the same purpose.
+            return self._look("GET", path)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,3 +83,12 @@ def test_many_different_paths_keep_the_memory_bounded() -> None:
     for number in range(10_000):
         assert ROUTES.purpose("GET", f"/auth/{number}") == "auth"
     assert ROUTES._find.cache_info().currsize <= 4096
+
+
+def test_a_head_runs_for_what_its_get_does() -> None:
+    """Frameworks answer HEAD with the code of GET; a route of its own comes first."""
+    routes = Routes([parse_route("GET /a", "get"), parse_route("HEAD /b", "head")])
+    assert routes.purpose("HEAD", "/a") == "get"
+    assert routes.purpose("HEAD", "/b") == "head"
+    assert routes.purpose("GET", "/b") is None
+    assert routes.purpose("POST", "/a") is None

@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 from psycopg import sql
 
-from policyguard.enforce.copied import CopiedRows, copied_query, fields_of, is_copy
+from policyguard.enforce.copied import CopiedRows, copied_into, copied_query, fields_of
 from policyguard.enforce.drivers import Checked, Driver, batch
 from policyguard.errors import PluginError
 
@@ -91,9 +91,9 @@ def _convert(original: Callable[..., Any]) -> Callable[..., Any]:
 def _judge(cursor: Any, made: Any, values: Any, before: Checked | None) -> None:
     text: str = made.query.decode(cursor._encoding)  # noqa: SLF001 - psycopg's own hook
     head, query, tail = "", text, ""
-    copy, declared = copied_query(text), _DECLARE.match(text)
-    if copy is not None:
-        head, query, tail = copy
+    copy, into, declared = copied_query(text), copied_into(text), _DECLARE.match(text)
+    if copy is not None or into is not None:
+        head, query, tail = copy or into or ("", text, "")
     elif declared is not None and hasattr(cursor, "_make_declare_statement"):
         head, query = declared[0], text[declared.end() :]
     checked = _driver.check(cursor._conn, query, "postgres", values)  # noqa: SLF001 - as above
@@ -105,13 +105,8 @@ def _judge(cursor: Any, made: Any, values: Any, before: Checked | None) -> None:
     if copy is not None:
         if checked.rows:
             _copies[cursor] = CopiedRows(checked, tail)
-    elif checked.rows or cursor in _batches or _several(query) or _sends(text, checked):
+    elif checked.rows or cursor in _batches or _several(query) or (into and checked.sends):
         _sent[cursor] = checked
-
-
-def _sends(text: str, checked: Checked) -> bool:
-    """Whether a COPY is about to write rows that may leave to a recipient."""
-    return is_copy(text) and checked.sends
 
 
 def _several(query: str) -> bool:

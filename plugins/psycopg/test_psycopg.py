@@ -328,6 +328,12 @@ def test_values_bound_for_a_recipients_table_are_judged(
             "select": lambda: db.execute("INSERT INTO audience (mail) SELECT email FROM users"),
             "copy rows": lambda: _written(db, lambda copy: copy.write_row((mails[1],))),
             "copy text": lambda: _written(db, lambda copy: copy.write(f"{mails[1]}\n")),
+            "copy csv": lambda: _written(
+                db, lambda copy: copy.write(f'"{mails[1]}"\n'), "(FORMAT csv)"
+            ),
+            "copy binary": lambda: _written(
+                db, lambda copy: copy.write_row((mails[1],)), "(FORMAT binary)"
+            ),
             "copy bytes": lambda: _written(db, lambda copy: copy.write(f"{mails[1]}\n".encode())),
         }
         for name, write in writes.items():
@@ -338,8 +344,8 @@ def test_values_bound_for_a_recipients_table_are_judged(
     assert db.execute("SELECT id FROM audience").fetchall() == []
 
 
-def _written(db: Any, write: Callable[[Any], Any]) -> None:
-    with db.cursor() as cursor, cursor.copy("COPY audience (mail) FROM STDIN;") as copy:
+def _written(db: Any, write: Callable[[Any], Any], options: str = ";") -> None:
+    with db.cursor() as cursor, cursor.copy(f"COPY audience (mail) FROM STDIN {options}") as copy:
         write(copy)
 
 

@@ -27,6 +27,10 @@ _NAME: Final = r"""(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)"""
 _TABLE: Final = re.compile(
     rf"\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*(?:\(([^()']*)\)\s*)?(?=to\b)", re.IGNORECASE
 )
+_INTO: Final = re.compile(
+    rf"\s*{_NAME}(?:\s*\.\s*{_NAME})*\s*(?:\([^()']*\)\s*)?from\s+stdin\b", re.IGNORECASE
+)
+_WHERE: Final = re.compile(r"\bwhere\b", re.IGNORECASE)
 _COPY: Final = re.compile(r"\s*copy\b\s*", re.IGNORECASE)
 _OUT: Final = re.compile(r"\s*to\s+stdout\b[^;]*;?\s*\Z", re.IGNORECASE)
 _DELIMITER: Final = re.compile(r"\bdelimiter\s+(?:as\s+)?e?'(\\t|.)'", re.IGNORECASE)
@@ -71,9 +75,13 @@ def copied_query(text: str) -> Copy | None:
     return Copy(f"{start[0]}(", query, f") {text[table.end() :]}")
 
 
-def is_copy(text: str) -> bool:
-    """Whether a text is a COPY, out or in."""
-    return _COPY.match(text) is not None
+def copied_into(text: str) -> Copy | None:
+    """A COPY FROM STDIN without its options, which read nothing; None if the text isn't one."""
+    start = _COPY.match(text)
+    table = _INTO.match(text, start.end()) if start is not None else None
+    if table is None or _WHERE.search(text, table.end()) or ";" in text[table.end() :].rstrip("; "):
+        return None
+    return Copy("", text[: table.end()], text[table.end() :])
 
 
 def _closing(text: str, opening: int) -> int:

@@ -11,7 +11,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ from policyguard.enforce.modes import Enforcement, Match, Modes, Switch
 from policyguard.enforce.plans import Planner
 from policyguard.enforce.ports import Record
 from policyguard.enforce.sql import planner_of
+from policyguard.enforce.transforms import TransformDecorator
+from policyguard.enforce.waivers import Waiver, Waivers
+from policyguard.errors import PolicyGuardError
 from policyguard.inspectors.http import OutgoingRequest
 from policyguard.policy.hosts import HostTable
 from tests.enforce.kit import (
     ACCOUNT,
     ADDRESS,
     ADS,
+    COUNTING,
     DATA_MAP,
     EMAIL,
     FACE,
@@ -383,6 +387,157 @@ def test_files_that_are_gone_after_the_start(attempt: Attempt, tmp_path: Path) -
     made = Guard.load(policy, data_map=data_map)
     policy.unlink()
     data_map.unlink()
+    stopped(made, attempt)
+
+
+# Clocks of waivers, transforms and entries.
+
+
+def _hour_back() -> date:
+    return (datetime.now(UTC) - timedelta(hours=1)).date()
+
+
+def _ten_years_on() -> date:
+    return date(datetime.now(UTC).year + 10, 1, 1)
+
+
+def _no_date() -> date:
+    return None  # type: ignore[return-value]  # a clock that lies
+
+
+def _with_a_time() -> date:
+    return datetime.now(UTC)
+
+
+CLOCKS: dict[str, Callable[[], date]] = {
+    "raises": _no_day,
+    "ten years on": _ten_years_on,
+    "gives nothing": _no_date,
+    "gives a time": _with_a_time,
+}
+LAST_DAY = datetime.now(UTC).date() + timedelta(days=30)
+broken_clock = pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
+
+
+def _waived(made: Guard, clock: Callable[[], date]) -> None:
+    waiver = Waiver(Match(recipient="pixel"), "anna", "a campaign", LAST_DAY)
+    made.swap(made.in_force.but(waivers=Waivers([waiver], today=clock)))
+
+
+@every_sink
+@broken_clock
+def test_a_waiver_whose_clock_fails(attempt: Attempt, clock: Callable[[], date]) -> None:
+    """Without a day, or past its last one, no waiver is known to be in force."""
+    made = guard()
+    _waived(made, clock)
+    stopped(made, attempt)
+
+
+@pytest.mark.parametrize("clock", [_hour_back, lambda: LAST_DAY])
+def test_a_waiver_whose_clock_jumps_within_its_days(clock: Callable[[], date]) -> None:
+    """An hour back changes nothing but at midnight: the waiver stands, and is reported."""
+    memory = Memory()
+    made = guard("block", memory)
+    _waived(made, clock)
+    with made.purpose(ADS):
+        assert not made.check(ADDRESS, to="pixel", data=EMAIL).allowed
+    assert [record.effect for record in memory.records] == ["waived"]
+
+
+@broken_clock
+def test_a_transform_whose_clock_fails(clock: Callable[[], date]) -> None:
+    """Without a day, or past its last one, the result counts as what went in."""
+    made = guard()
+    form = made.in_force.named.form(("aggregated", "anonymised"))
+    claim = TransformDecorator(made, form, "anna", LAST_DAY, today=clock)
+    total = claim(lambda value: [value, "7f3a9c1d27e5b4860aa1"])
+    whole = TransformDecorator(made, form, "anna", LAST_DAY, today=_hour_back)
+    with made.context(purpose=COUNTING):
+        made.remember(ADDRESS, made.label(EMAIL))
+        with pytest.raises(PolicyViolation) as caught:
+            made.check(total(ADDRESS)[1], to="public")
+        assert caught.value.decision.flow.data == EMAIL
+        assert made.check(
+            whole(lambda value: ["c0417be52d9f8836e1d4"])(ADDRESS)[0], to="public"
+        ).allowed
+
+
+@every_sink
+@broken_clock
+def test_an_entry_whose_clock_fails(attempt: Attempt, clock: Callable[[], date]) -> None:
+    """A block that begins some day is in force where nobody can tell the day."""
+    made = guard()
+    start = datetime.now(UTC).date() - timedelta(days=1)
+    made.modes = Modes("flag", (Enforcement(Match(), "block", start=start),), today=clock)
+    stopped(made, attempt)
+
+
+# A reload that fails.
+
+
+def _in_its_place(put: Callable[[Path], object]) -> Callable[[Path], object]:
+    def fault(file: Path) -> None:
+        file.unlink()
+        put(file)
+
+    return fault
+
+
+RELOAD_FAULTS: dict[str, Callable[[Path], object]] = {
+    "half": lambda file: file.write_text(file.read_text()[:300] + "\n{"),
+    "empty": lambda file: file.write_text(""),
+    "garbage": lambda file: file.write_bytes(os.urandom(300)),
+    "allows all": lambda file: file.write_text("policyguard: 1\ndefault: allow\n"),
+    "gone": lambda file: file.unlink(),
+    "a folder": _in_its_place(Path.mkdir),
+    "a pipe": _in_its_place(os.mkfifo),
+    "endless": _in_its_place(lambda file: file.symlink_to("/dev/zero")),
+}
+
+
+@every_sink
+@pytest.mark.parametrize("which", ["policy", "map"])
+@pytest.mark.parametrize("fault", RELOAD_FAULTS.values(), ids=RELOAD_FAULTS)
+def test_a_reload_that_fails(
+    attempt: Attempt,
+    fault: Callable[[Path], object],
+    which: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was in force stays in force, whole, and the failure is loud."""
+    files = {"policy": tmp_path / "p.yaml", "map": tmp_path / "m.yaml"}
+    shutil.copy(POLICY, files["policy"])
+    shutil.copy(DATA_MAP, files["map"])
+    made = Guard.load(files["policy"], data_map=files["map"])
+    before = made.in_force
+    fault(files[which])
+    assert not made.reload()
+    assert made.in_force is before
+    assert "PG603" in caplog.text
+    stopped(made, attempt)
+    with pytest.raises(PolicyGuardError):
+        Guard.load(files["policy"], data_map=files["map"])
+
+
+@every_sink
+@pytest.mark.parametrize("error", BREAKS)
+def test_a_reload_that_breaks(
+    attempt: Attempt, error: type[Exception], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever reading raises is told by its kind only, and changes nothing."""
+    made = guard()
+    reloader = made._reloader
+    assert reloader is not None
+
+    def read() -> Any:
+        raise error(ADDRESS)
+
+    reloader._read = read
+    assert not made.reload()
+    assert "PG603 a changed file can't be used; what was in force stays" in caplog.text
+    assert f"reading failed with {error.__name__}" in caplog.text
+    assert ADDRESS not in caplog.text
     stopped(made, attempt)
 
 

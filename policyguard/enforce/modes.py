@@ -173,6 +173,9 @@ class Modes:
         except Exception:  # noqa: BLE001 - a clock is the system's or the application's
             # Denies: without a day no entry is known to be in force.
             return "block"
+        if type(today) is not date:
+            # Denies: as above; a time is no day, and can't be compared with one.
+            return "block"
         for entry in self.entries:
             if entry.applies(today, scope) and entry.match.fits(snapshot, decision, at, route):
                 return entry.mode

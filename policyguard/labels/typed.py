@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, replace
-from inspect import unwrap
+from functools import partial
+from inspect import isfunction, isroutine, unwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args, get_origin
 
 from policyguard.errors import TermError
@@ -117,7 +118,7 @@ def labels_of_annotations(fn: Callable[..., Any]) -> dict[str, Labels]:
 
     Cost: some 10 us for each parameter; call it once, when the function is decorated.
     """
-    name = getattr(unwrap(fn), "__qualname__", "function")
+    name = getattr(_written(fn), "__qualname__", "function")
     found: dict[str, Labels] = {}
     for parameter, hint in annotations_of(fn).items():
         source = f"{name}()" if parameter == "return" else f"{name}({parameter})"
@@ -133,9 +134,23 @@ def annotations_of(fn: Callable[..., Any]) -> dict[str, Any]:
     Raises:
         TermError: an annotation that names a category can't be evaluated.
     """
-    plain = unwrap(fn)
+    plain = _written(fn)
     scope = getattr(plain, "__globals__", {})
     return hints_of(plain, scope, getattr(plain, "__qualname__", "function"))
+
+
+def _written(fn: Callable[..., Any]) -> Any:
+    """The function whose annotations count: inside decorators, partials, and objects to be called.
+
+    Of a class it is what it is made with; a class without any Python there is taken by its fields.
+    """
+    plain: Any = unwrap(fn)
+    while isinstance(plain, partial):
+        plain = unwrap(plain.func)
+    if not isroutine(plain):
+        inner = vars(plain).get("__init__") if isinstance(plain, type) else type(plain).__call__
+        plain = unwrap(inner) if isfunction(inner) else plain
+    return plain
 
 
 def labels_of_value(value: object, hint: object = None) -> tuple[TypedPart, ...]:

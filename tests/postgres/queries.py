@@ -6,6 +6,7 @@ and like columns.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from tests.postgres.maker import Exprs, Scopes, Source
@@ -35,7 +36,7 @@ class Queries(Exprs):
             names = self.commons.pop()
             # PostgreSQL asks for the columns of an unnamed CTE when it plans nothing around it.
             rest = clause.split(" AS ", 1)[-1] + text
-            if depth < DEPTH and not all(quoted(name) in rest for name in names):
+            if depth < DEPTH and not all(re.search(rf"\b{name}\b", rest) for name in names):
                 clause = ""
         self.windows = kept
         return clause + text, columns
@@ -379,6 +380,7 @@ class Queries(Exprs):
         near = [name for name in visible if name in made]
         name = self.rng.choice(near if near and self.chance(0.4) else list(visible))
         columns = [column for column in visible[name] if not column[0].startswith("pad_")]
+        columns = columns or visible[name]
         own = name not in made
         shown = quoted(name)
         if own and name in RELATIONS and self.chance(0.08):

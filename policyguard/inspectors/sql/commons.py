@@ -62,7 +62,7 @@ def _make(
     if found.writes:
         owner.add(found)
     named = relation.renamed(names) if names else relation
-    env.commons[name] = Common(named, found, level=level)
+    env.define(name, Common(named, found, level=level))
 
 
 def _recursive(
@@ -78,7 +78,7 @@ def _recursive(
     relation = walk.query(start, None, below)
     for _ in range(_ROUNDS):
         named = relation.renamed(names) if names else relation
-        inner.commons[name] = Common(named, Found(), level=len(walk.around))
+        inner.define(name, Common(named, Found(), level=len(walk.around)))
         again = walk.query(node, None, inner)
         same = [value.sources for _, value in again.columns]
         if same == [value.sources for _, value in relation.columns]:
@@ -100,4 +100,4 @@ def _search(walk: Walk, clause: exp.Expr, env: Env) -> None:
         columns = common.relation.columns
         everything = Value(union(value for _, value in columns))
         relation = Relation([*columns, (walk.fold(made), everything)], shape=common.relation.shape)
-        env.commons[name] = Common(relation, common.found, level=common.level)
+        env.define(name, Common(relation, common.found, level=common.level))

@@ -22,12 +22,14 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, ParseError
 from sqlglot.tokenizer_core import Token, TokenType
 
+from policyguard.inspectors.sql.bulk import shortened, thinned
 from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.traits import Traits
 from policyguard.inspectors.sql.words import words
 
 MAX_BYTES: Final = 256 * 1024
 MAX_TOKENS: Final = 20_000
+MAX_KEPT: Final = 10_500
 MAX_NODES: Final = 30_000
 MAX_DEPTH: Final = 40
 MAX_RUN: Final = 40
@@ -81,8 +83,14 @@ class _Quiet(logging.Filter):
 logging.getLogger("sqlglot").addFilter(_Quiet())
 
 
-def split(text: object, traits: Traits) -> list[list[Token]]:
+def split(text: object, traits: Traits, *, thin: bool = False) -> list[list[Token]]:
     """The tokens of each statement of a text, after the caps.
+
+    Args:
+        text: as it will be sent.
+        traits: of its dialect.
+        thin: leave out literals that come in bulk. What is left names the same columns, but it
+            isn't the statement any more.
 
     Raises:
         Doubt: the text is too long, too deep, holds something a reader can't see or a database
@@ -95,6 +103,8 @@ def split(text: object, traits: Traits) -> list[list[Token]]:
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise Doubt(f"the text is longer than {MAX_BYTES} bytes")
     _refuse_signs(text, traits)
+    if thin:
+        text = shortened(text)
     if len(text) > MAX_TOKENS and sum(1 for _ in _ROUGH_TOKEN.finditer(text)) > MAX_TOKENS:
         raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
     try:
@@ -107,12 +117,16 @@ def split(text: object, traits: Traits) -> list[list[Token]]:
         raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
     _refuse_depth(tokens)
     statements: list[list[Token]] = [[]]
-    for token in _with_placeholders(tokens):
+    for token in _with_placeholders(tokens) if "%" in text else tokens:
         if token.token_type == TokenType.SEMICOLON:
             statements.append([])
         else:
             statements[-1].append(token)
     found = [_respelled(statement, traits) for statement in statements if statement]
+    if thin:
+        found = [thinned(statement) for statement in found]
+    if sum(map(len, found)) > MAX_KEPT:
+        raise Doubt(f"the text has more than {MAX_KEPT} tokens beside its lists of literals")
     if not found:
         raise Doubt("there is no statement in the text")
     if len(found) > MAX_STATEMENTS:

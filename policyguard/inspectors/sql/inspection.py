@@ -100,7 +100,7 @@ def _walked(
 ) -> tuple[tuple[Statement, ...], Left]:
     """The answer for each statement in order, and what they leave behind."""
     try:
-        statements = guard.split(text, traits)
+        statements = guard.split(text, traits, thin=True)
     except Doubt as doubt:
         # Denies: a text that is refused before the parser is unresolved as a whole.
         return (Statement("unknown", "unresolved", doubt.why),), left

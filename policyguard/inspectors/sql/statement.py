@@ -26,7 +26,7 @@ from policyguard.inspectors.sql.values import (
     as_sources,
     union,
 )
-from policyguard.inspectors.sql.walk import Env, Made, Walk, nodes, only, unknown
+from policyguard.inspectors.sql.walk import Env, Made, Walk, every, nodes, only, unknown
 from policyguard.inspectors.sql.words import words
 
 KINDS: Final[dict[type[exp.Expr], Kind]] = {
@@ -177,7 +177,7 @@ def _complete(walk: Walk, tree: exp.Expr) -> None:
     This is the second line: it finds what the walk passed over, also in a later version of the
     parser that puts a name into a new place.
     """
-    for node in tree.walk():
+    for node in every(tree):
         kind = type(node)
         if kind is exp.Command or (kind in _NAMES and id(node) not in walk.claimed):
             raise unknown(node)

@@ -104,19 +104,25 @@ def base_relation(
         if not walk.catalog.is_open(path):
             raise unnamed(node.this, "table")
         return _open(".".join(path), walk)
-    relations = [_view(walk, table) if table.view else _listed(table) for table in tables]
+    relations = [_view(walk, table) if table.view else _listed(walk, table) for table in tables]
     for table in tables:
         walk.found.tables.add(table.name)
     relation = relations[0] if len(relations) == 1 else _either(relations)
     return relation if added is None else _with_added(relation, added)
 
 
-def _listed(table: Table) -> Relation:
-    columns = [
-        (name, Value(frozenset({(f"{table.name}.{name}", "direct")}))) for name in table.columns
-    ]
-    unlisted = None if table.complete else _any_column(table.name)
-    return Relation(columns, base=True, table=table.name, unlisted=unlisted, types=table.columns)
+def _listed(walk: Walk, table: Table) -> Relation:
+    """A base table; the same object each time the statement names it."""
+    known = walk.listed.get(table.name)
+    if known is None:
+        columns = [
+            (name, Value(frozenset({(f"{table.name}.{name}", "direct")}))) for name in table.columns
+        ]
+        unlisted = None if table.complete else _any_column(table.name)
+        known = walk.listed[table.name] = Relation(
+            columns, base=True, table=table.name, unlisted=unlisted, types=table.columns
+        )
+    return known
 
 
 def _open(name: str, walk: Walk) -> Relation:

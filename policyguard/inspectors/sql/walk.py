@@ -67,12 +67,19 @@ class Env:
     Attributes:
         pending: CTEs that see each other and weren't needed yet, with how to evaluate them.
         busy: those that are being evaluated.
+        lettered: the names of `commons` without letter case.
     """
 
     commons: dict[str, Common] = field(default_factory=dict)
     outer: Env | None = None
     pending: dict[str, Callable[[], None]] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
+    lettered: set[str] = field(default_factory=set)
+
+    def define(self, name: str, common: Common) -> None:
+        """Enter a CTE."""
+        self.commons[name] = common
+        self.lettered.add(name.casefold())
 
     def find(self, name: str) -> Common | None:
         """The nearest CTE of exactly that folded name."""
@@ -104,7 +111,7 @@ class Env:
         """Whether a CTE has that name in another letter case."""
         env: Env | None = self
         while env is not None:
-            if any(own.casefold() == name.casefold() for own in env.commons):
+            if name.casefold() in env.lettered:
                 return True
             env = env.outer
         return False
@@ -138,6 +145,7 @@ class Walk:
         made: relations that earlier statements of the text made.
         views: names of the views that are being expanded.
         around: what was found outside of the CTEs that are being evaluated.
+        listed: the relations of base tables that were named so far.
         expanded: a view, or something an earlier statement made, stands for other tables.
         work: steps taken so far.
         claimed: ids of the name nodes that were understood.
@@ -155,6 +163,7 @@ class Walk:
     views: list[str] = field(default_factory=list)
     around: list[Found] = field(default_factory=list)
     work: int = 0
+    listed: dict[str, Relation] = field(default_factory=dict)
     expanded: bool = False
 
     def fold(self, node: exp.Expr | str) -> str:
@@ -169,7 +178,7 @@ class Walk:
         """Mark whole subtrees as understood: names of things that hold no values."""
         for node in nodes:
             if node is not None:
-                self.claimed.update(id(part) for part in node.walk())
+                self.claimed.update(map(id, every(node)))
 
     def read(self, seen: Seen | None, value: Value) -> Value:
         """Note that the value of a relation's column is read."""
@@ -251,6 +260,19 @@ def children(node: exp.Expr, *skip: str) -> Iterator[exp.Expr]:
         if key in skip:
             continue
         yield from nodes(part)
+
+
+def every(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """All nodes of a tree, in no order; several times faster than the parser's own walk."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part in node.args.values():
+            if isinstance(part, exp.Expr):
+                waiting.append(part)
+            elif type(part) is list:
+                waiting += [item for item in part if isinstance(item, exp.Expr)]
 
 
 def nodes(part: object) -> Iterable[exp.Expr]:

@@ -83,7 +83,7 @@ def _guess(column: str, found: Suggestion) -> str:
         return _line(column, "{subject: true}", found.why)
     if found.fact:
         purpose = ", purpose: PURPOSE" if found.fact in _ANSWERED else ""
-        line = _line(column, f"{{fact: {found.fact}{purpose}}}", "looks like a fact about a person")
+        line = _line(column, f"{{fact: {found.fact}{purpose}}}", "a fact about a person?")
         return line.replace("      ", "      # ", 1)
     form = f", form: {found.form}" if found.form else ""
     return _line(column, f"{{data: {found.data}{form}, suspected: true}}", f"by {found.why}")

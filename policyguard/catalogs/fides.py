@@ -45,12 +45,15 @@ _RENAMED: Final = {
     ),
     "user.childrens.data": "user.childrens",
 }
+# What fides writes where a field is about nobody.
+_NOBODY: Final = frozenset({"system", "system.operations"})
 _SPLIT: Final = ("identifiable", "nonidentifiable")
 
 
 def schema_of_fides(path: Path) -> Schema:
     """Collections of fides datasets as tables; their categories are labels.
 
+    Fields of the categories `system` and `system.operations` are about nobody: they carry no label.
     A field inside a field belongs to the column that it is in. What a dataset doesn't list isn't
     known, so the tables aren't complete. Categories of a collection or a dataset count for each of
     its fields that has none of its own.
@@ -93,8 +96,10 @@ def _collection(
     collection: dict[str, Any], dataset: dict[str, Any], problems: list[str]
 ) -> SchemaTable:
     # The name of a dataset is a key of fides; the schema may stand in its meta.
-    schema = text(mapping(dataset.get("fides_meta")).get("namespace_schema"))
-    name = dotted(schema, text(collection.get("name")))
+    space = mapping(mapping(dataset.get("fides_meta")).get("namespace"))
+    schema = text(space.get("schema")) or text(space.get("dataset_id"))
+    database = text(space.get("database_name")) or text(space.get("project_id"))
+    name = dotted(database, schema, text(collection.get("name")))
     shared = collection.get("data_categories") or dataset.get("data_categories")
     columns: dict[str, SchemaColumn] = {}
     for field in _items(collection.get("fields")):
@@ -103,7 +108,7 @@ def _collection(
             continue
         where = f"{name}.{own}"
         labels = list(_labels(mapping(field), where, problems, 0))
-        if not labels:
+        if not labels and not mapping(field).get("data_categories"):
             labels = list(_terms(shared, where, problems))
         meta = mapping(mapping(field).get("fides_meta")) or mapping(
             mapping(field).get("fidesops_meta")
@@ -115,7 +120,7 @@ def _collection(
             leads[0].rpartition(".")[0] if leads else "",
             str(meta.get("primary_key")).casefold() == "true",
         )
-    return SchemaTable(name, columns, complete=False)
+    return SchemaTable(name, columns, complete=False, described=True)
 
 
 def _labels(field: dict[str, Any], where: str, problems: list[str], depth: int) -> Iterator[Stated]:
@@ -131,7 +136,8 @@ def _terms(terms: object, where: str, problems: list[str]) -> Iterator[Stated]:
     labels, wrong = labels_of_terms(named, None, where)
     problems += wrong
     for label in labels:
-        yield Stated(label.data, RAW)
+        if label.data not in _NOBODY:
+            yield Stated(label.data, RAW)
 
 
 def _items(value: object) -> list[Any]:

@@ -18,6 +18,7 @@ from policyguard.policy.loader import printable
 from policyguard.policy.schemas import Schema, SchemaColumn, SchemaTable, schema_of
 
 _DDL: Final = (".sql", ".ddl")
+_PLAIN: Final = "needs the shape {table: {column: type}}"
 _YAML: Final = (".yaml", ".yml")
 
 
@@ -42,7 +43,7 @@ def load_schema(path: Path, dialect: str = "") -> Schema:
     if suffix != ".json":
         hint = "use .json, .sql, .csv or .yaml"
         raise SchemaError(f"{printable(str(path), 1_024)}: unknown kind of file", hint=hint)
-    tree = read_object(path)
+    tree = read_object(path, _PLAIN)
     version = text(mapping(tree.get("metadata")).get("dbt_schema_version"))
     if "/manifest/" in version:
         return schema_of_manifest(path)
@@ -66,7 +67,7 @@ def plain_schema(tree: dict[str, Any], name: str, dialect: str = "") -> Schema:
     if not good:
         shown = printable(name, 1_024)
         hint = f"or a lock, which begins with `schema: {LOCK}`"
-        raise SchemaError(f"{shown}: needs the shape {{table: {{column: type}}}}", hint=hint)
+        raise SchemaError(f"{shown}: {_PLAIN}", hint=hint)
     tables = [
         SchemaTable(table, {column: SchemaColumn(kind) for column, kind in columns.items()})
         for table, columns in tree.items()

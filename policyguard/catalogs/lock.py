@@ -21,7 +21,7 @@ from policyguard.policy.terms import is_term
 
 LOCK: Final = "policyguard.schema-lock/1"
 _TOP: Final = frozenset({"schema", "dialect", "search_path", "views_known", "tables", "views"})
-_TABLE: Final = frozenset({"columns", "complete", "part_of", "recipient", "purpose"})
+_TABLE: Final = frozenset({"columns", "complete", "part_of", "recipient", "purpose", "described"})
 _VIEW: Final = _TABLE | {"query", "names"}
 _COLUMN: Final = frozenset({"type", "labels", "leads_to", "key"})
 
@@ -110,8 +110,9 @@ def _changed(old: SchemaTable, new: SchemaTable) -> Iterator[str]:
         yield f"~ query of view {new.name}"
     if (old.part_of, old.complete) != (new.part_of, new.complete):
         yield f"~ {new.name}: what it is part of, or whether all columns are known"
-    if (old.recipient, old.purpose) != (new.recipient, new.purpose):
-        yield f"~ {new.name}: recipient or purpose"
+    told = [(table.recipient, table.purpose, table.described) for table in (old, new)]
+    if told[0] != told[1]:
+        yield f"~ {new.name}: recipient, purpose, or whether somebody described it"
 
 
 def _kind(table: SchemaTable) -> str:
@@ -140,6 +141,8 @@ def _table(table: SchemaTable) -> dict[str, Any]:
         tree["recipient"] = table.recipient
     if table.purpose:
         tree["purpose"] = table.purpose
+    if table.described:
+        tree["described"] = True
     # The order of columns means something to `*`; it is the database's.
     tree["columns"] = {name: _column(column) for name, column in table.columns.items()}
     return tree
@@ -179,6 +182,7 @@ def _read_table(name: str, entry: object, *, view: bool, shown: str) -> SchemaTa
         part_of=tuple(_texts(tree.get("part_of", []), where)),
         recipient=_text(tree.get("recipient", ""), where),
         purpose=_text(tree.get("purpose", ""), where),
+        described=_bool(tree.get("described", False), where),
     )
 
 

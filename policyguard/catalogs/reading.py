@@ -53,8 +53,12 @@ def read_utf8(path: Path, most: int = MOST_BYTES) -> str:
         raise SchemaError(f"{shown}: not UTF-8 text (byte {error.start + 1})") from None
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, needs: str = "not a JSON object") -> dict[str, Any]:
     """A file that holds one JSON object.
+
+    Args:
+        path: the file.
+        needs: what is said of a file that holds something else.
 
     Raises:
         SchemaError: it can't be read, isn't JSON, is nested too deep, or is no object.
@@ -72,7 +76,7 @@ def read_object(path: Path) -> dict[str, Any]:
         # Denies: as above; a number of too many digits.
         raise SchemaError(f"{shown}: not JSON") from None
     if not isinstance(tree, dict):
-        raise SchemaError(f"{shown}: not a JSON object")
+        raise SchemaError(f"{shown}: {needs}")
     return tree
 
 

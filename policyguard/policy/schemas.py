@@ -61,6 +61,7 @@ class SchemaTable:
         part_of: tables whose rows these are too: of a partition or an heir.
         recipient: what is written here leaves to this recipient, or "".
         purpose: the purpose the rows were made for, or "".
+        described: somebody said what every listed column holds; one without a label is clean.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SchemaTable:
     part_of: tuple[str, ...] = ()
     recipient: str = ""
     purpose: str = ""
+    described: bool = False
 
     @property
     def last(self) -> str:
@@ -80,7 +82,8 @@ class SchemaTable:
 
     def labelled(self) -> bool:
         """Whether anything is stated about it."""
-        return bool(self.recipient) or any(column.labels for column in self.columns.values())
+        stated = any(column.labels for column in self.columns.values())
+        return self.described or bool(self.recipient) or stated
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ class Schema:
                 for column, one in table.columns.items()
             ]
             rest = (table.view, table.query, table.names, table.complete, table.part_of)
-            digest.update(repr((name, columns, rest, table.recipient, table.purpose)).encode())
+            said = (table.recipient, table.purpose, table.described)
+            digest.update(repr((name, columns, rest, said)).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -217,6 +221,7 @@ def _merged(one: SchemaTable, other: SchemaTable) -> SchemaTable:
         part_of=tuple(dict.fromkeys((*one.part_of, *other.part_of))),
         recipient=one.recipient or other.recipient,
         purpose=one.purpose or other.purpose,
+        described=one.described or other.described,
     )
 
 

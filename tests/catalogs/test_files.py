@@ -180,6 +180,15 @@ def test_a_fides_dataset_states_labels(tmp_path: Path) -> None:
     assert not schema.tables["users"].complete
 
 
+def test_what_fides_calls_operations_is_clean_and_described(tmp_path: Path) -> None:
+    """A dataset says of each field what it holds, so a table of no person is known to be one."""
+    text = FIDES.replace("    name: shop\n", "    fides_meta: {namespace: {schema: app}}\n")
+    text = text.replace("user.behavior", "system.operations")
+    schema = schema_of_fides(written(tmp_path, "shop.yml", text))
+    assert labels(schema, "app.visits", "page") == []
+    assert schema.tables["app.visits"].described
+
+
 def test_old_keys_of_fideslang_are_those_of_today() -> None:
     """Every renamed key is one that the taxonomy has."""
     for old in ("user.derived.identifiable.device.ip_address", "user.provided", "user.gender"):
@@ -187,11 +196,12 @@ def test_old_keys_of_fideslang_are_those_of_today() -> None:
     assert modern("user.mine") == "user.mine"
 
 
+START = "table_schema,table_name,column_name,ordinal_position"
 HEADERS = {
-    "snowflake": "TABLE_CATALOG,TABLE_SCHEMA,TABLE_NAME,COLUMN_NAME,ORDINAL_POSITION,DATA_TYPE,COMMENT",
-    "databricks": "table_catalog,table_schema,table_name,column_name,ordinal_position,full_data_type,comment",
-    "redshift": "database_name,schema_name,table_name,column_name,ordinal_position,data_type,remarks",
-    "bigquery": "table_catalog,table_schema,table_name,column_name,ordinal_position,data_type,description",
+    "snowflake": f"TABLE_CATALOG,{START.upper()},DATA_TYPE,COMMENT",
+    "databricks": f"table_catalog,{START},full_data_type,comment",
+    "redshift": f"database_name,{START.replace('table_schema', 'schema_name')},data_type,remarks",
+    "bigquery": f"table_catalog,{START},data_type,description",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policyguard.catalogs.stated import (
@@ -51,6 +51,7 @@ def test_a_comment_states_labels(name: str) -> None:
     assert all(problem.startswith("t.c: ") for problem in problems)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_comment_with_the_mark_always_states_something(rest: str) -> None:
     """No text behind the mark makes a column look clean."""

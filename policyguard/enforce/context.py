@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
-from types import TracebackType
+from types import CoroutineType, TracebackType, coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from policyguard.labels.recent import Remembers
@@ -244,9 +244,42 @@ class ScopedGenerator(Generator[Any, Any, Any]):
         self._on(self._inner.close)
 
 
-def awaited(coroutine: Awaitable[Any], entered: Entered) -> Awaitable[Any]:
-    """What awaits a coroutine in a scope, from its first step to its last."""
-    return ScopedGenerator(coroutine.__await__(), Steps(entered))
+@coroutine
+def awaited(inner: Awaitable[Any], entered: Entered) -> Generator[Any, Any, Any]:
+    """What awaits a coroutine in a scope, from its first step to its last.
+
+    The steps of `Steps` written out: most coroutines take one, and it should cost little.
+    """
+    steps: Any = inner if type(inner) is CoroutineType else inner.__await__()
+    sent = error = None
+    before = CURRENT.get()
+    entered.step_into(before)
+    while True:
+        try:
+            value = steps.send(sent) if error is None else steps.throw(error)
+        except StopIteration as end:
+            return end.value
+        finally:
+            scope = CURRENT.get()
+            CURRENT.set(before)
+        sent = error = None
+        try:
+            sent = yield value
+        except GeneratorExit:
+            before = CURRENT.get()
+            CURRENT.set(scope)
+            try:
+                steps.close()
+            finally:
+                CURRENT.set(before)
+            raise
+        except BaseException as thrown:  # noqa: BLE001 - handed on to the coroutine
+            # Denies: nothing; what is thrown belongs to the bare coroutine, which gets it outside
+            # of this block, or it would show up as the context of what is raised later.
+            error = thrown
+        value = None
+        before = CURRENT.get()
+        CURRENT.set(scope)
 
 
 class ScopedSteps:

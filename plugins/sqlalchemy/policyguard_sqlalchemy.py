@@ -40,17 +40,18 @@ class Plugin:
         # A second guard looks for labels of its own.
         mine = f"policyguard_check_{id(guard)}"
 
-        def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> tuple[str, Any]:
             del cursor
+            name, (parameters, context, *_) = connection.dialect.name, rest
             if connection.get_execution_options().get(OWN) is OWN_MARK:
                 # What the guard asks its own store is no flow of the program.
-                return
-            name, (parameters, context, *_) = connection.dialect.name, rest
+                return statement, parameters
             dialect = _DIALECTS.get(name, name)
             session = _session(connection, mine, guard)
             check = guard.sql(statement, dialect=dialect, parameters=parameters, session=session)
             if context is not None:
                 setattr(context, mine, check if check.labelled else None)
+            return check.text, parameters
 
         def after(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             del connection, statement
@@ -65,7 +66,7 @@ class Plugin:
             elif context.cursor is cursor or isinstance(context.cursor, LabellingCursor):
                 context.cursor = LabellingCursor(context.cursor, rows)
 
-        event.listen(Engine, "before_cursor_execute", before)
+        event.listen(Engine, "before_cursor_execute", before, retval=True)
         event.listen(Engine, "after_cursor_execute", after)
 
         def undo() -> None:

@@ -6,7 +6,7 @@ Layer: enforce. Where the inspector's answers and the data map meet. Start readi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -61,6 +61,7 @@ class Plan:
         unresolved: the reason, if anything in the text can't be resolved.
         names: names of the output columns.
         clocks: output columns that tell how old the others of a row are.
+        columns: of each label in `reads` the base columns that it stands for.
     """
 
     reads: Labels = ()
@@ -69,6 +70,7 @@ class Plan:
     unresolved: str = ""
     names: tuple[str, ...] = ()
     clocks: tuple[Clock, ...] = ()
+    columns: Mapping[Label, frozenset[str]] = field(default_factory=dict)
 
     @property
     def quiet(self) -> bool:
@@ -103,6 +105,7 @@ class Planner:
 
     def _plan(self, text: str, answers: tuple[Statement, ...]) -> Plan:
         reads: dict[str, Label] = {}
+        columns: dict[Label, frozenset[str]] = {}
         leaves: list[tuple[str, Labels]] = []
         outputs: tuple[Labels, ...] = ()
         names: tuple[str, ...] = ()
@@ -113,6 +116,7 @@ class Planner:
             for column in sorted(statement.reads):
                 for label in self._labels(column, proofs):
                     reads[f"{column} {label.data}"] = label
+                    columns[label] = columns.get(label, frozenset()) | {column}
             leaves += self._leaves(statement, proofs)
             if not statement.resolved:
                 unresolved = unresolved or statement.why or "a statement that can't be resolved"
@@ -125,7 +129,8 @@ class Planner:
                 clocks = tuple(self._clocks(statement, proofs))
         if unresolved:
             leaves += self._named_recipients(text)
-        return Plan(tuple(reads.values()), tuple(leaves), outputs, unresolved, names, clocks)
+        found = tuple(reads.values())
+        return Plan(found, tuple(leaves), outputs, unresolved, names, clocks, columns)
 
     def _named_recipients(self, text: str) -> Iterator[tuple[str, Labels]]:
         """Who may get what can't be resolved: owners of tables it names beside a word that writes.

@@ -18,6 +18,7 @@ from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
 from policyguard.inspectors.sql import Catalog, Session
+from policyguard.inspectors.sql.rewriting import rewritten
 from policyguard.policy.flow import RAW, Flow, Label
 from policyguard.policy.terms import SELF
 
@@ -27,7 +28,7 @@ class SqlCheck:
     """The answer to an integration: run the statement, and label its rows.
 
     Attributes:
-        text: what is to be sent.
+        text: what is to be sent: the very text that was given, unless denied columns became NULL.
         labels: for each output column what its values carry.
         names: names of the output columns, where known.
         unresolved: rows may carry anything; remember every value as such.
@@ -72,10 +73,12 @@ def check_sql(
         session: the connection that the text is sent over.
 
     Returns:
-        What is to be sent, and the labels of the output columns.
+        What is to be sent, and the labels of the output columns. In mode redact, what is denied to
+        the reader is NULL in what is to be sent.
 
     Raises:
-        PolicyViolation: a read, write or export is denied and its mode is block.
+        PolicyViolation: a read, write or export is denied and its mode is block; or redact, and
+            it can't be taken out of the statement.
 
     Cost: a text seen before costs a look-up and a decision for each labelled column it reads.
     """
@@ -86,7 +89,8 @@ def check_sql(
     plan = _plan_of(planner, text, dialect, session)
     if plan.quiet:
         return SqlCheck(text)
-    _judge_reads(guard, plan, now)
+    redaction = _Redaction(planner, text, dialect, session, plan)
+    _judge_reads(guard, plan, now, redaction)
     for recipient, labels in plan.leaves:
         found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in labels]
         found += guard.labels_in({"statement": text, "parameters": parameters})
@@ -94,12 +98,44 @@ def check_sql(
             guard.judge(found, recipient, at="sql", now=now)
         if plan.unresolved:
             _cannot_tell(guard, plan.unresolved, recipient, now)
+    text, plan = redaction.text, redaction.plan
     read_at = call_site()
     outputs = tuple(
         tuple(replace(label, at=read_at) for label in column) for column in plan.outputs
     )
     clocks = plan.clocks if now.snapshot.context.since else ()
     return SqlCheck(text, outputs, plan.names, bool(plan.unresolved), clocks)
+
+
+@dataclass(slots=True)
+class _Redaction:
+    """Takes denied columns out of a statement when it is called with their labels.
+
+    Attributes:
+        text: what is to be sent.
+        plan: of that text.
+    """
+
+    planner: Planner
+    text: str
+    dialect: str
+    session: Session | None
+    plan: Plan
+
+    def __call__(self, labels: frozenset[Label]) -> bool:
+        """Whether nothing of the labelled columns is read any more."""
+        columns = [self.plan.columns.get(label, frozenset()) for label in labels]
+        if not all(columns) or self.plan.unresolved:
+            return False
+        denied = frozenset[str]().union(*columns)
+        found = rewritten(self.text, self.dialect, self.planner.catalog, denied, self.session)
+        if found is None or found is self.text:
+            return False
+        plan = self.planner.plan(found, self.dialect, self.session)
+        if plan.unresolved or not labels.isdisjoint(plan.reads):
+            return False
+        self.text, self.plan = found, plan
+        return True
 
 
 def _plan_of(planner: Planner, text: str, dialect: str, session: Session | None) -> Plan:
@@ -114,12 +150,12 @@ def _plan_of(planner: Planner, text: str, dialect: str, session: Session | None)
     return Plan(unresolved=why, leaves=((UNREADABLE, ()),))
 
 
-def _judge_reads(guard: Judge, plan: Plan, now: InForce) -> None:
+def _judge_reads(guard: Judge, plan: Plan, now: InForce, redaction: _Redaction) -> None:
     scope = current_scope()
     reader = scope.reader if scope else SELF
     found: list[tuple[Label, str, Any]] = [(label, "", "strong") for label in plan.reads]
     if found:
-        guard.judge(found, reader, at="sql", now=now)
+        guard.judge(found, reader, at="sql", now=now, redact=redaction)
     if plan.unresolved:
         _cannot_tell(guard, plan.unresolved, reader, now)
 

@@ -43,6 +43,14 @@ class Marked:
     marks: tuple[str, ...]
     spellings: tuple[str, ...]
 
+    def in_order(self, emitted: str) -> str:
+        """A text in which LIMIT has its two numbers in the order that they had."""
+        for one, two in pairwise(self.marks):
+            if re.search(rf"LIMIT\s+'{one}'\s*,\s*'{two}'", self.text, re.IGNORECASE):
+                turned = f"LIMIT '{two}' OFFSET '{one}'"
+                emitted = emitted.replace(turned, f"LIMIT '{one}', '{two}'")
+        return emitted
+
     def restored(self, emitted: str) -> str | None:
         """A text with the placeholders back; None if one is lost, doubled or out of its order."""
         places = [emitted.find(f"'{mark}'") for mark in self.marks]

@@ -22,7 +22,7 @@ _LITERALS: Final = frozenset(
     kind for kind in TokenType if kind.name.endswith("STRING") or kind.name == "NUMBER"
 )
 # The only literals in which the writer changes letters: SQL reads them in any case.
-_SPAN: Final = re.compile(r"-?\d+(?:\.\d+)? [A-Za-z]+")
+_SPAN: Final = re.compile(r"\A-?\d+(?:\.\d+)? [A-Za-z]+\Z")
 # Where the name of a column that the text doesn't name is made from its text.
 _NAMED_BY_TEXT: Final = frozenset({"sqlite", "mysql"})
 _NAMED_BY_MEANING: Final = frozenset({"postgres", "redshift", "duckdb"})
@@ -98,6 +98,11 @@ def named_alike(tree: exp.Expr, text: str, traits: Traits) -> bool:
 
 
 def _kept(part: exp.Expr, text: str, traits: Traits) -> bool:
+    inner = part
+    while isinstance(inner, exp.Cast | exp.Paren):
+        inner = inner.this
+    if isinstance(inner, exp.Column) and traits.name in _NAMED_BY_MEANING:
+        return True
     pattern = r"\s*".join(re.escape(sign) for sign in _pieces(emitted(part, traits)))
     found = re.search(pattern, text, re.IGNORECASE)
     if found is None:
@@ -118,11 +123,11 @@ def _pieces(text: str) -> Iterator[str]:
         yield found[0]
 
 
-def _literals(text: str, traits: Traits) -> Counter[str]:
+def _literals(text: str, traits: Traits) -> Counter[tuple[str, str]]:
     """All literals of a text with their kinds."""
     tokens = [token for statement in guard.split(text, traits) for token in statement]
     return Counter(
-        f"{token.token_type.name} {token.text.lower() if _SPAN.fullmatch(token.text) else token.text}"
+        (token.token_type.name, _SPAN.sub(lambda found: found[0].lower(), token.text))
         for token in tokens
         if token.token_type in _LITERALS
     )

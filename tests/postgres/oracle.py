@@ -53,7 +53,7 @@ class Privileges:
             `denied` if it needs another column, `invalid` if the engine refuses it otherwise.
         """
         tables = defaultdict(list)
-        if any("excluded" in text for text in script):
+        if any("excluded" in text.lower() for text in script):
             # The server wants the right to read the stored column for the value that is put in.
             columns = {*columns, *(f"outbox.{name}" for name in BASE["outbox"])}
         for column in columns:

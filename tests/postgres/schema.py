@@ -13,25 +13,46 @@ from policyguard.inspectors.sql import Catalog
 
 # T text, I integer, B boolean, J jsonb, A text[], V float8[], D timestamp.
 SQL_TYPES: Final = {
-    **{"T": "text", "I": "int", "B": "boolean", "J": "jsonb"},
-    **{"A": "text[]", "V": "float8[]", "D": "timestamp"},
+    "T": "text",
+    "I": "int",
+    "B": "boolean",
+    "J": "jsonb",
+    "A": "text[]",
+    "V": "float8[]",
+    "D": "timestamp",
 }
 Columns = dict[str, str]
 
 TABLES: Final[Mapping[str, Columns]] = {
     "people": {
-        **{"id": "I", "name": "T", "email": "T", "born": "D", "tags": "A", "meta": "J"},
-        **{"face": "V", "active": "B"},
+        "id": "I",
+        "name": "T",
+        "email": "T",
+        "born": "D",
+        "tags": "A",
+        "meta": "J",
+        "face": "V",
+        "active": "B",
     },
     "orders": {
-        **{"id": "I", "person_id": "I", "total": "I", "note": "T", "items": "J"},
-        **{"placed": "D", "paid": "B"},
+        "id": "I",
+        "person_id": "I",
+        "total": "I",
+        "note": "T",
+        "items": "J",
+        "placed": "D",
+        "paid": "B",
     },
     "visits": {"id": "I", "person_id": "I", "doctor": "T", "reason": "T", "seen": "D"},
     "faces": {"person_id": "I", "embedding": "V", "model": "T", "labels": "A"},
     "events": {"id": "I", "person_id": "I", "kind": "T", "payload": "J", "at": "D"},
     "Mixed Case": {
-        **{"Id": "I", "eMail": "T", "email": "T", "select": "T", "Tags": "A", "Total": "I"},
+        "Id": "I",
+        "eMail": "T",
+        "email": "T",
+        "select": "T",
+        "Tags": "A",
+        "Total": "I",
     },
     "recent": {"id": "I", "email": "T", "note": "T"},
     "outbox": {"id": "I", "val": "T", "at": "D", "extra": "J"},
@@ -44,8 +65,10 @@ VIEWS: Final[Mapping[str, tuple[str, Columns]]] = {
         {"id": "I", "email": "T", "name": "T", "tags": "A"},
     ),
     "v_orders": (
-        "SELECT o.id AS order_id, p.email, o.note, o.total FROM orders o "
-        "JOIN people p ON p.id = o.person_id",
+        (
+            "SELECT o.id AS order_id, p.email, o.note, o.total FROM orders o "
+            "JOIN people p ON p.id = o.person_id"
+        ),
         {"order_id": "I", "email": "T", "note": "T", "total": "I"},
     ),
     "V Mixed": (
@@ -59,8 +82,10 @@ VIEWS: Final[Mapping[str, tuple[str, Columns]]] = {
 }
 STORED: Final = {
     "m_totals": (
-        "SELECT person_id, count(*)::int AS n, max(note) AS last_note, 0 AS pad_m_totals "
-        "FROM orders GROUP BY 1",
+        (
+            "SELECT person_id, count(*)::int AS n, max(note) AS last_note, 0 AS pad_m_totals "
+            "FROM orders GROUP BY 1"
+        ),
         {"person_id": "I", "n": "I", "last_note": "T"},
     ),
 }
@@ -135,7 +160,7 @@ def _cell(table: str, column: str, kind: str, row: int, changed: str) -> str:
         return str((row + 10 if key else row % 3 + 11) if other else (row if key else row % 3 + 1))
     text = f"{'z' if other else ''}{column[0].lower()}{row % 4}"
     if kind == "T":
-        return "NULL" if row == 5 and not other else f"'{text}'"  # noqa: PLR2004 - one row has none
+        return "NULL" if row == 5 and not other else f"'{text}'"
     if kind == "B":
         return str((row % 2 == 0) != other)
     if kind == "D":

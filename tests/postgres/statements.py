@@ -5,8 +5,9 @@ Start reading at `Statements.script`.
 
 from __future__ import annotations
 
+from tests.postgres.froms import Columns
 from tests.postgres.maker import Source
-from tests.postgres.queries import Columns, Queries
+from tests.postgres.queries import Queries
 from tests.postgres.schema import SQL_TYPES, full, quoted
 
 OUTBOX: Columns = list(full("outbox").items())[:-1]
@@ -73,8 +74,7 @@ class Statements(Queries):
                 f" ON CONFLICT (id) DO UPDATE SET {names[0]} = {value}{where}",
                 f" ON CONFLICT ON CONSTRAINT outbox_pkey DO UPDATE SET {names[0]} = {value}",
             )
-        alias = ""
-        return f"INSERT INTO outbox{alias} ({listed}) {given}{conflict}{self.returning([[target]])}"
+        return f"INSERT INTO outbox ({listed}) {given}{conflict}{self.returning([[target]])}"
 
     def update(self) -> str:
         target = Source("visits", list(full("visits").items())[:-1], named=True)
@@ -118,7 +118,7 @@ class Statements(Queries):
             parts.append(f" WHEN MATCHED{test} THEN {then}")
         if self.chance(0.3):
             parts.append(
-                f" WHEN NOT MATCHED BY SOURCE THEN UPDATE SET val = {self.pick('o.val', chr(39) * 2)}"
+                " WHEN NOT MATCHED BY SOURCE THEN UPDATE SET val = " + self.pick("o.val", "NULL")
             )
         if not parts or self.chance(0.7):
             test = f" AND {self.test(only, 1)}" * self.chance(0.4)

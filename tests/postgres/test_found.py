@@ -29,8 +29,10 @@ CASES = [
         {"Mixed Case.Total", "events.id"},
     ),
     (
-        'SELECT 1 FROM events t1, LATERAL (SELECT "select" FROM "Mixed Case" WINDOW w AS '
-        "(PARTITION BY id)) AS l",
+        (
+            'SELECT 1 FROM events t1, LATERAL (SELECT "select" FROM "Mixed Case" WINDOW w AS '
+            "(PARTITION BY id)) AS l"
+        ),
         {"Mixed Case.select", "events.id"},
     ),
     # What stands in ROWS FROM.
@@ -40,8 +42,10 @@ CASES = [
     ),
     ("DECLARE c CURSOR FOR WITH r AS (SELECT email FROM people) SELECT * FROM r", {"people.email"}),
     (
-        "MERGE INTO outbox o USING people p ON o.id = p.id WHEN MATCHED THEN UPDATE SET val = "
-        "p.email RETURNING merge_action(), o.val",
+        (
+            "MERGE INTO outbox o USING people p ON o.id = p.id WHEN MATCHED THEN UPDATE SET val = "
+            "p.email RETURNING merge_action(), o.val"
+        ),
         {"outbox.id", "outbox.val", "people.id", "people.email"},
     ),
 ]

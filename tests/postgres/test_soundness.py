@@ -95,7 +95,7 @@ def compare(number: int, tally: Tally, engine: Privileges, twins: Twins) -> None
         return
     if verdict == "denied":
         tally.missed.append(f"{number}: {why.splitlines()[0]}: {'; '.join(script)}")
-    elif number // SHARDS % 20 == 0 and "excluded" not in script[0]:
+    elif number // SHARDS % 20 == 0 and "excluded" not in script[0].lower():
         own = reads.intersection(COLUMNS)
         tally.reported += len(own)
         tally.needless += len(engine.needless(script, own))

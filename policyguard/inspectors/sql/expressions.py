@@ -83,6 +83,9 @@ def _function(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
         walk.claim(node)
         return EMPTY
     arguments = [walk.value(child, scope, env) for child in children(node)]
+    if name in known.ROW_CLASSES:
+        # The other columns come as often as it has rows.
+        walk.use(union(arguments), "join")
     if name in known.DERIVED_CLASSES:
         return Value(became(union(arguments), "derived"))
     if name in known.DIRECT_CLASSES:
@@ -109,6 +112,8 @@ def _anonymous(walk: Walk, node: exp.Expr, scope: Scope, env: Env) -> Value:
     name = node.name.lower()
     arguments = [walk.value(child, scope, env) for child in nodes(node.args.get("expressions"))]
     sources = union(arguments)
+    if name in known.ROW_FUNCTIONS:
+        walk.use(sources, "join")
     via = walk.catalog.functions.get(name)
     if via in {"direct", "derived", "hashed", "aggregated", "encrypted"}:
         return Value(became(sources, via))  # type: ignore[arg-type]  # membership narrows str

@@ -23,6 +23,7 @@ Kind = Literal[
     "merge",
     "create",
     "drop",
+    "alter",
     "truncate",
     "copy",
     "harmless",

@@ -39,6 +39,8 @@ def add_rows(walk: Walk, call: exp.Expr, holder: exp.Expr, scope: Scope, env: En
         walk.claimed.add(id(one))
     parts = [part for one in calls for part in _arguments(walk, one)]
     value = Value(became(union(walk.value(part, scope, env) for part in parts), "derived"))
+    # How many rows come tells how many elements or words it holds, or the number itself.
+    walk.use(value.sources, "join")
     title, names, typed = _names(walk, holder)
     if not title and isinstance(call, exp.Anonymous):
         title = walk.fold(call.name)

@@ -5,7 +5,6 @@ Layer: inspectors. Start reading at `statement_of`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +14,8 @@ from policyguard.inspectors.sql.changes import change_relation, target_of
 from policyguard.inspectors.sql.commons import with_commons
 from policyguard.inspectors.sql.exports import copied
 from policyguard.inspectors.sql.facts import facts_of
+from policyguard.inspectors.sql.harmless import harmless
+from policyguard.inspectors.sql.migrations import altered, index_made
 from policyguard.inspectors.sql.model import Export, Fact, Kind, Link, Output, Statement, Use, Write
 from policyguard.inspectors.sql.scope import Doubt
 from policyguard.inspectors.sql.tables import table_path
@@ -43,6 +44,7 @@ KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Merge: "merge",
     exp.Create: "create",
     exp.Drop: "drop",
+    exp.Alter: "alter",
     exp.TruncateTable: "truncate",
     exp.Copy: "copy",
     exp.Export: "copy",
@@ -55,26 +57,6 @@ KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Show: "harmless",
     exp.Use: "harmless",
 }
-# Settings that change neither what a name means nor what is logged or sent.
-_SETTINGS: Final = words(
-    """
-    ansi_nulls ansi_warnings application_name arithabort autocommit character_set_results
-    client_encoding client_min_messages nocount xact_abort
-    datestyle default_transaction_isolation extra_float_digits
-    idle_in_transaction_session_timeout intervalstyle lock_timeout max_execution_time names
-    net_read_timeout net_write_timeout query_timeout statement_timeout threads time_zone
-    timezone transaction wait_timeout work_mem innodb_lock_wait_timeout lock_wait_timeout
-    character_set_client character_set_connection
-    """
-)
-_PRAGMAS: Final = re.compile(
-    # Settings, and what describes a schema; before the name may stand that of a database.
-    r"(?:\w+\.)?(foreign_keys|journal_mode|synchronous|busy_timeout|cache_size|temp_store"
-    r"|user_version|wal_checkpoint|table_x?info|table_list|index_list|index_x?info"
-    r"|foreign_key_list)\b",
-    re.IGNORECASE,
-)
-_SHOWN: Final = frozenset({"COLUMNS", "CREATE TABLE", "DATABASES", "INDEX", "TABLES", "WARNINGS"})
 _MADE_KINDS: Final = frozenset({"TABLE", "VIEW"})
 _DROPPED_KINDS: Final = frozenset({"TABLE", "VIEW", "INDEX", "SEQUENCE"})
 _MAKE_PROPERTIES: Final = frozenset(
@@ -156,7 +138,13 @@ def remember(walk: Walk) -> None:
         elif made.whole:
             walk.made[path] = Made(_filled(made.relation, columns), whole=True)
         else:
-            more = Relation([*made.relation.columns, *columns], base=True)
+            old = made.relation
+            more = Relation(
+                [*old.columns, *columns],
+                base=True,
+                unlisted=old.unlisted,
+                size_known=old.size_known,
+            )
             walk.made[path] = Made(more, whole=False)
 
 
@@ -168,7 +156,13 @@ def _filled(relation: Relation, columns: Columns) -> Relation:
         (name, Value(union([value, *parts, *([more] if (more := fresh.named(name)) else [])])))
         for name, value in relation.columns
     ]
-    return Relation(mixed, base=True, shape=relation.shape)
+    return Relation(
+        mixed,
+        base=True,
+        unlisted=relation.unlisted,
+        shape=relation.shape,
+        size_known=relation.size_known,
+    )
 
 
 def _complete(walk: Walk, tree: exp.Expr) -> None:
@@ -205,7 +199,15 @@ def _change(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     return change_relation(walk, tree, Env()).columns, ()
 
 
+def _alter(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    altered(walk, tree)
+    return [], ()
+
+
 def _create(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
+    if isinstance(tree.this, exp.Index):
+        index_made(walk, tree)
+        return [], ()
     only(tree, "with_", "this", "kind", "expression", "exists", "properties", "replace")
     kind = str(tree.args.get("kind") or "").upper()
     if kind not in _MADE_KINDS:
@@ -323,7 +325,9 @@ def _plain_constraint(kind: object) -> None:
 
 def _drop(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     only(
-        tree, "kind", "tables", "exists", "temporary", "materialized", "cascade", "restrict", "this"
+        tree,
+        *("kind", "tables", "exists", "temporary", "materialized", "cascade", "restrict", "this"),
+        "concurrently",
     )
     if str(tree.args.get("kind") or "").upper() not in _DROPPED_KINDS:
         raise unknown(tree)
@@ -346,40 +350,6 @@ def _truncate(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
     return [], ()
 
 
-def _harmless(walk: Walk, tree: exp.Expr) -> tuple[Columns, tuple[Export, ...]]:
-    if isinstance(tree, exp.Rollback) and any(made.sure for made in walk.made.values()):
-        raise Doubt("a rollback after tables were made or filled")
-    if isinstance(tree, exp.Set):
-        for item in tree.expressions:
-            _setting(item)
-    if isinstance(tree, exp.Use) and _use_kind(tree) != "WAREHOUSE":
-        raise unknown(tree)
-    if isinstance(tree, exp.Show) and (
-        tree.name.upper() not in _SHOWN or any(isinstance(one, exp.Query) for one in tree.walk())
-    ):
-        raise unknown(tree)
-    if isinstance(tree, exp.Pragma) and not _PRAGMAS.match(tree.this.sql()):
-        raise unknown(tree)
-    walk.claim(tree)
-    return [], ()
-
-
-def _use_kind(tree: exp.Expr) -> str:
-    kind = tree.args.get("kind")
-    return str(kind.name).upper() if isinstance(kind, exp.Expr) else ""
-
-
-def _setting(item: exp.Expr) -> None:
-    """SET of a name in the list, to a plain value."""
-    only(item, "this", "kind", "expressions", "collate", "global_")
-    if any(isinstance(node, exp.Query | exp.Func | exp.Parameter) for node in item.walk()):
-        raise unknown(item)
-    name = item.this.this.name if isinstance(item.this, exp.EQ) else ""
-    kind = str(item.args.get("kind") or "").upper()
-    if name.lower() not in _SETTINGS and kind not in {"NAMES", "TRANSACTION"}:
-        raise Doubt("a setting that isn't in the list of harmless ones")
-
-
 _ACTS: Final[dict[Kind, Act]] = {
     "select": _select,
     "insert": _change,
@@ -388,7 +358,8 @@ _ACTS: Final[dict[Kind, Act]] = {
     "merge": _change,
     "create": _create,
     "drop": _drop,
+    "alter": _alter,
     "truncate": _truncate,
     "copy": copied,
-    "harmless": _harmless,
+    "harmless": harmless,
 }

@@ -158,7 +158,8 @@ def _with_added(relation: Relation, added: Relation) -> Relation:
     for name, value in relation.columns:
         more = added.named(name)
         columns.append((name, Value(union([value, everything, *([more] if more else [])]))))
-    inner = relation.unlisted
+    # An altered table has columns that the catalog doesn't list.
+    inner = relation.unlisted or added.unlisted
 
     def unlisted(name: str) -> Value:
         more = added.named(name)
@@ -171,7 +172,7 @@ def _with_added(relation: Relation, added: Relation) -> Relation:
         relation.table,
         unlisted if inner is not None else None,
         relation.shape | added.shape,
-        relation.size_known,
+        relation.size_known and added.size_known,
         relation.types,
     )
 

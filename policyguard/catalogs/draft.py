@@ -21,7 +21,7 @@ _HEAD: Final = """\
 # Editors check this file with `policyguard schema data-map > data-map.schema.json` beside it.
 """
 _LONGEST: Final = 512
-_WIDTH: Final = 56
+_WIDTH: Final = 64
 _ANSWERED: Final = {"consent", "opt_out"}
 
 
@@ -83,8 +83,8 @@ def _guess(column: str, found: Suggestion) -> str:
         return _line(column, "{subject: true}", found.why)
     if found.fact:
         purpose = ", purpose: PURPOSE" if found.fact in _ANSWERED else ""
-        line = _line(column, f"{{fact: {found.fact}{purpose}}}", "a fact about a person?")
-        return line.replace("      ", "      # ", 1)
+        value = f"{{fact: {found.fact}{purpose}}}"
+        return _line(column, value, "a fact about a person?", mark="# ")
     form = f", form: {found.form}" if found.form else ""
     return _line(column, f"{{data: {found.data}{form}, suspected: true}}", f"by {found.why}")
 
@@ -100,10 +100,10 @@ def _stated(labels: Iterable[Stated]) -> str:
     return f"{{data: {data}, form: [{', '.join(form)}]}}"
 
 
-def _line(column: str, value: str, why: str) -> str:
+def _line(column: str, value: str, why: str, *, mark: str = "") -> str:
     if not _sayable(column):
         return f"      # {printable(column)}: a name that no data map can hold"
-    line = f"      {_quoted(column)}: {value}"
+    line = f"      {mark}{_quoted(column)}: {value}"
     return f"{line.ljust(_WIDTH)}  # {why}"
 
 

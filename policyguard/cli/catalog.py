@@ -161,7 +161,7 @@ def schema_lock(
         ),
     ] = "",
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="The lock.")
+        str, typer.Option("--output", "-o", metavar="FILE", help="The lock; - prints it.")
     ] = _LOCK,
     check: Annotated[bool, typer.Option("--check", help="Compare instead of writing.")] = False,
 ) -> None:
@@ -182,8 +182,13 @@ def schema_lock(
     path = tuple(part.strip() for part in search_path.split(",") if part.strip())
     found = replace(found, search_path=path) if path else found
     _warn(found)
+    if check and output == "-":
+        raise MistakeError("schema-lock: --check needs the lock to compare with", f"-o {_LOCK}")
     if check:
         raise typer.Exit(_compared(output, found, asked=bool(path)))
+    if output == "-":
+        say_text(dump_lock(found))
+        return
     _write(output, dump_lock(found), over=_is_lock(output))
     say(f"{output}: {_sizes(found)}")
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from policyguard.policy.datamap import ColumnLabel, DataMap, Labelled, data_map_from_dict
 from policyguard.policy.flow import Label
+from policyguard.policy.patterns import TablePattern
 from policyguard.policy.schemas import Schema, SchemaTable, Stated
 
 _NOTHING: Final = ColumnLabel()
@@ -43,18 +44,26 @@ class SchemaMap(DataMap):
         schema: the structure that is known beside the labels.
     """
 
-    __slots__ = ("_base", "schema")
+    __slots__ = ("_base", "_telling", "schema")
 
     def __init__(self, base: DataMap, schema: Schema) -> None:
         self._base = base
         self.schema = schema
+        shapes = [TablePattern(name) for name in base.model.tables]
+        # Of a table with thousands of partitions only those are asked that say something.
+        self._telling = frozenset(
+            table.name
+            for table in schema.tables.values()
+            if table.labelled() or any(shape.fits(table.name) for shape in shapes)
+        )
         super().__init__(base.model)
 
     def table_recipient(self, table: str) -> str | None:
         """As the data map says; else as the schema states, for the table or one it is part of."""
-        names = (table, *(one.name for one in self.schema.family(table)))
+        family = self._asked(table)
+        names = (table, *(one.name for one in family))
         mapped = (self._base.table_recipient(name) for name in names)
-        stated = (one.recipient for one in self.schema.family(table))
+        stated = (one.recipient for one in family)
         return next((name for name in (*mapped, *stated) if name), None)
 
     def labelled(self) -> Iterator[Labelled]:
@@ -66,8 +75,12 @@ class SchemaMap(DataMap):
                     source = f"{table.name}.{name}"
                     yield Labelled(source, _labels(column.labels, source))
 
+    def _asked(self, table: str) -> list[SchemaTable]:
+        """The members of a table's family about which the map or the schema says something."""
+        return [one for one in self.schema.family(table) if one.name in self._telling]
+
     def _find_column(self, table: str, column: str) -> ColumnLabel | None:
-        family = self.schema.family(table)
+        family = self._asked(table)
         found = [self._base.column(table, column)]
         found += [self._base.column(one.name, column) for one in family]
         stated = [label for one in family for label in _stated(one, column)]

@@ -147,3 +147,29 @@ def test_schemas_are_merged_by_name_with_and_without_schema() -> None:
     assert set(both.tables) == {*SHOP.tables, "extra"}
     assert both.tables["public.users"].columns["email"].labels
     assert list(both.tables["public.users"].columns) == ["id", "email", "theme"]
+
+
+def test_thousands_of_partitions_are_one_table() -> None:
+    """Neither the catalog nor a look-up grows with the square of the partitions."""
+    parts = [table(f"p{n}", "body", part_of=("events",)) for n in range(5_000)]
+    schema = schema_of([table("events", "body"), *parts])
+    labels = map_of("tables: {events: {columns: {body: user.content}}}")
+    assert len(catalog_of(labels, schema).tables) == 5_001
+    both = with_schema(labels, schema)
+    found = [both.column(f"p{n}", "body") for n in range(0, 5_000, 500)]
+    assert all(one is not None and one.labels for one in found)
+
+
+def test_parts_of_parts_and_circles_are_one_family() -> None:
+    """However the parts are written, each knows all the others."""
+    schema = schema_of(
+        [
+            table("a", "x", part_of=("b",)),
+            table("b", "x", part_of=("c", "gone")),
+            table("c", "x", part_of=("a",)),
+            table("d", "x"),
+        ]
+    )
+    assert [one.name for one in schema.family("b")] == ["a", "b", "c"]
+    assert [one.name for one in schema.family("d")] == ["d"]
+    assert schema.family("gone") == ()

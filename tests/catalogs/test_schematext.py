@@ -20,7 +20,7 @@ VIEWS = {
         "snowflake", "create or replace secure view v (a comment 'x, y', \"b\") as select 1, 2",
         "select 1, 2", ("A", "b")),
     "what MySQL shows": (
-        "mysql", "CREATE ALGORITHM=UNDEFINED DEFINER=`r`@`%` SQL SECURITY DEFINER VIEW v AS select a",
+        "mysql", "CREATE ALGORITHM=MERGE DEFINER=`r`@`%` SQL SECURITY DEFINER VIEW v AS select a",
         "select a", ()),
     "a materialised view": (
         "postgres", "CREATE MATERIALIZED VIEW v AS SELECT 1 AS a", "SELECT 1 AS a", ()),

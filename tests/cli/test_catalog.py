@@ -111,6 +111,7 @@ def test_the_lock_is_what_its_golden_file_says() -> None:
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text("utf-8")
     assert CANARY not in text
+    assert cli("schema-lock", *DB, "-o", "-").out == text
 
 
 def test_a_lock_is_written_over_and_nothing_else_is() -> None:
@@ -193,6 +194,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
                          "the driver `oracledb` isn't installed (`pip install"),
     "no such lock": (("schema-lock", *DB, "--check", "-o", "no.json"), "no.json: no such file"),
     "a lock that is none": (("schema-lock", *DB, "--check", "-o", "columns.csv"), "not JSON"),
+    "a check of nothing": (("schema-lock", *DB, "--check", "-o", "-"), "needs the lock"),
     "no such map": (("map", "--check", *DB, "no.yaml"), "no.yaml: no such file"),
     "a CSV without a dialect": (("schema-lock", "--csv", "columns.csv"), "--csv needs a --dialect"),
     "an unknown dialect": (("schema-lock", "--csv", "columns.csv", "--dialect", "sql"), "dialect"),

@@ -67,6 +67,7 @@ class Catalog:
         version: digest of all of this; part of the key of every cached answer.
         search_path: schemas in which a bare name is looked up, in their order; where it isn't
             known, a bare name means every table of that name.
+        dialect: in which the queries of its views are written, or "" where it isn't known.
     """
 
     tables: Mapping[str, Table]
@@ -74,6 +75,7 @@ class Catalog:
     functions: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     search_path: tuple[str, ...] = ()
+    dialect: str = ""
     _by_last: Mapping[str, tuple[Table, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -130,7 +132,7 @@ class Catalog:
             functions: as in `from_tables`.
         """
         tables = [_table(one) for one in schema.tables.values() if not one.view or one.query]
-        return _build(tables, tuple(patterns), functions or {}, schema.search_path)
+        return _build(tables, tuple(patterns), functions or {}, schema)
 
     def find(self, parts: tuple[str, ...]) -> tuple[Table, ...]:
         """All tables that the dotted name in a text may mean; several when it is ambiguous.
@@ -198,20 +200,32 @@ def catalog_of(
     patterns = [name for name in data_map.model.tables if name not in data_map.tables]
     if schema is None:
         return Catalog.from_tables(data_map.tables, patterns=patterns, functions=functions)
-    shapes = [TablePattern(name) for name in data_map.model.tables]
+    told = _told(data_map, schema)
     tables: list[Table] = []
     for one in schema.tables.values():
-        family = schema.family(one.name) if one.part_of else (one,)
-        # A table's own entry counts, and one of what it is part of: they hold the same rows.
-        told = any(t.labelled() or any(shape.fits(t.name) for shape in shapes) for t in family)
         if one.view:
-            tables += _view(one, told=told)
-        elif told or (undescribed == "clean" and schema.views_known):
+            tables += _view(one, told=one.name in told)
+        elif one.name in told or (undescribed == "clean" and schema.views_known):
             tables.append(_table(one))
     for name, columns in data_map.tables.items():
         if not schema.fitting(name):
             tables.append(Table(name, dict.fromkeys(columns, ""), complete=False))
-    return _build(tables, tuple(patterns), functions or {}, schema.search_path)
+    return _build(tables, tuple(patterns), functions or {}, schema)
+
+
+def _told(data_map: DataMap, schema: Schema) -> set[str]:
+    """The tables about which the data map or the schema says something.
+
+    An entry of what a table is part of counts, and one of its parts: they hold the same rows.
+    """
+    shapes = [TablePattern(name) for name in data_map.model.tables]
+    told: set[str] = set()
+    for one in schema.tables.values():
+        if one.name in told:
+            continue
+        if one.labelled() or any(shape.fits(one.name) for shape in shapes):
+            told |= {one.name, *(member.name for member in schema.family(one.name))}
+    return told
 
 
 def _view(one: SchemaTable, *, told: bool) -> list[Table]:
@@ -242,7 +256,7 @@ def _build(
     tables: Iterable[Table],
     patterns: tuple[str, ...],
     functions: Mapping[str, str],
-    search_path: tuple[str, ...] = (),
+    schema: Schema | None = None,
 ) -> Catalog:
     # A name has at most one table and one view.
     listed = {(table.name, bool(table.view)): table for table in tables}
@@ -251,10 +265,12 @@ def _build(
         digest.update(repr((table.name, list(table.columns.items()))).encode())
         digest.update(repr((table.complete, table.view)).encode())
     folded = {name.lower(): via for name, via in functions.items()}
-    digest.update(repr((patterns, sorted(folded.items()), search_path)).encode())
+    search_path = schema.search_path if schema is not None else ()
+    dialect = schema.dialect if schema is not None else ""
+    digest.update(repr((patterns, sorted(folded.items()), search_path, dialect)).encode())
     by_last: dict[str, list[Table]] = {}
     for table in listed.values():
         by_last.setdefault(table.name.split(".")[-1].casefold(), []).append(table)
     found = {last: tuple(near) for last, near in by_last.items()}
     named = {name: table for (name, _), table in sorted(listed.items(), key=lambda one: one[0][1])}
-    return Catalog(named, patterns, folded, digest.hexdigest(), search_path, found)
+    return Catalog(named, patterns, folded, digest.hexdigest(), search_path, dialect, found)

@@ -28,6 +28,7 @@ from policyguard.errors import ConfigError, PluginError, Problem
 from policyguard.plugins import find_plugin
 from policyguard.policy.assemble import load_policy
 from policyguard.policy.datamap import load_data_map
+from policyguard.policy.schemamap import with_schema
 
 _LOGGER: Final = logging.getLogger("policyguard")
 
@@ -43,6 +44,7 @@ class Guard(enforce.Guard):
         policy: str | Path,
         *,
         data_map: str | Path | None = None,
+        schema: str | Path | None = None,
         mode: ModeName = "block",
         reporters: Sequence[Reporter] = (),
     ) -> Guard:
@@ -51,6 +53,7 @@ class Guard(enforce.Guard):
         Args:
             policy: the policy file.
             data_map: what tables, columns and fields hold.
+            schema: a schema lock, or another file that lists all tables and columns.
             mode: what is done about denied flows; POLICYGUARD_MODE wins, `at_least` is the floor.
             reporters: told of every denied flow, beside the logger `policyguard`.
 
@@ -66,7 +69,8 @@ class Guard(enforce.Guard):
         def read() -> tuple[InForce, tuple[Path, ...]]:
             # The files that were named, also where the program works in another folder since.
             start = Path() if _here(home) else home
-            return _by_hand(start / policy, None if data_map is None else start / data_map, mode)
+            named = [None if one is None else start / one for one in (data_map, schema)]
+            return _by_hand(start / policy, named[0], named[1], mode)
 
         now, files = read()
         made = cls(
@@ -155,21 +159,28 @@ def _here(home: Path) -> bool:
 
 
 def _by_hand(
-    policy: Path, data_map: Path | None, mode: ModeName
+    policy: Path, data_map: Path | None, schema: Path | None, mode: ModeName
 ) -> tuple[InForce, tuple[Path, ...]]:
     """What `Guard.load` puts in force, and the files it came from."""
     loaded = load_policy(policy)
     labels = None
     if data_map is not None:
         labels = load_data_map(data_map, loaded.words, loaded.everyone)
+    tables = None
+    if schema is not None:
+        from policyguard.catalogs import load_schema  # noqa: PLC0415 - only where asked for
+
+        tables = load_schema(schema)
+        labels = with_schema(labels, tables)
     snapshot = compile_policy(loaded)
     now = InForce(
         snapshot,
         data_map=labels,
+        schema=tables,
         modes=Modes(default=mode, floor=loaded.at_least, override=from_environment()),
         hosts=hosts_of(snapshot),
     )
-    files = [*map(Path, loaded.files), *([] if data_map is None else [data_map])]
+    files = [*map(Path, loaded.files), *(one for one in (data_map, schema) if one is not None)]
     return now, tuple(file.absolute() for file in files)
 
 

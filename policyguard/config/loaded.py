@@ -25,10 +25,12 @@ from policyguard.enforce.modes import Enforcement, Match, Modes, Switch, from_en
 from policyguard.enforce.routes import JobPattern, Jobs, Route, Routes, parse_route
 from policyguard.enforce.waivers import Waiver, Waivers
 from policyguard.engine.compile import Snapshot, compile_policy
-from policyguard.errors import ConfigError, Problem
+from policyguard.errors import ConfigError, PolicyGuardError, Problem
 from policyguard.policy.assemble import load_policy
-from policyguard.policy.datamap import load_data_map
+from policyguard.policy.datamap import DataMap, load_data_map
 from policyguard.policy.rules import Policy
+from policyguard.policy.schemamap import with_schema
+from policyguard.policy.schemas import Schema
 
 
 class Loaded:
@@ -48,22 +50,37 @@ class Loaded:
         self.policy: Policy = load_policy(self._path(settings.policy))
         self.snapshot: Snapshot = compile_policy(self.policy)
         words, recipients = self.policy.words, self.policy.everyone
-        self.data_map = (
+        self.data_map: DataMap | None = (
             load_data_map(self._path(settings.data_map), words, recipients)
             if settings.data_map is not None
             else None
         )
+        self.schema = None if settings.schema_ is None else self._schema(settings.schema_)
+        if self.schema is not None:
+            self.data_map = with_schema(self.data_map, self.schema)
         self._shadow = None if settings.shadow is None else load_policy(self._path(settings.shadow))
         problems = [*self._unknown_words(), *self._wide_waivers()]
         self.routes = Routes(self._routes(problems))
         if problems:
             raise ConfigError(problems)
 
+    def _schema(self, name: str) -> Schema:
+        from policyguard.catalogs import load_schema  # noqa: PLC0415 - only where asked for
+
+        try:
+            return load_schema(self._path(name))
+        except PolicyGuardError as error:
+            # Denies: a schema that can't be read lists nothing, so nothing starts.
+            what = f"`schema`: {error.what}"
+            hint = error.hint or error.because
+            raise ConfigError([self.problem("PG505", what, name, hint)]) from None
+
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that was read."""
         named = [self.file, *map(Path, self.policy.files)]
         named += [] if self.settings.data_map is None else [self._path(self.settings.data_map)]
+        named += [] if self.settings.schema_ is None else [self._path(self.settings.schema_)]
         named += [] if self._shadow is None else map(Path, self._shadow.files)
         return tuple(dict.fromkeys(file.absolute() for file in named if file.exists()))
 
@@ -82,6 +99,9 @@ class Loaded:
             waivers=self.waivers(),
             routes=self.routes,
             jobs=Jobs(jobs),
+            schema=self.schema,
+            undescribed=self.settings.undescribed,
+            functions=self.settings.functions,
             shadow=None if self._shadow is None else compile_policy(self._shadow),
             hosts=hosts_of(self.snapshot),
         )
@@ -196,6 +216,9 @@ class Loaded:
             "environment": [variable(key) for key in overrides()],
             "policy": {"id": self.policy.id, "digest": self.snapshot.digest},
             "data_map": self.settings.data_map,
+            "schema_file": self.settings.schema_,
+            "undescribed": self.settings.undescribed,
+            "functions": dict(self.settings.functions),
             "mode": mode,
             "mode_from": mode_from,
             "at_least": self.policy.at_least,

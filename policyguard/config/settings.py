@@ -99,6 +99,15 @@ class Settings(Part):
         # A URL may hold a password.
         repr=False,
     )
+    schema_: str | None = Field(
+        None, alias="schema", description="a schema lock, or another file that lists all tables"
+    )
+    undescribed: Literal["cannot_tell", "clean"] = Field(
+        "cannot_tell", description="what a table of the schema is that nobody describes"
+    )
+    functions: dict[str, Literal["direct", "derived", "hashed", "aggregated", "encrypted"]] = Field(
+        default_factory=dict, description="reviewed own functions of SQL, and what they do"
+    )
     shadow: str | None = Field(
         None, description="a second policy that is only compared, relative to this file"
     )

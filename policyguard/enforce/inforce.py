@@ -6,8 +6,9 @@ took one works with parts that fit each other to the end. Start reading at `InFo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from policyguard.enforce.modes import Modes
 from policyguard.enforce.named import Named
@@ -16,6 +17,12 @@ from policyguard.enforce.waivers import NO_WAIVERS, Waivers
 from policyguard.engine.compile import Snapshot
 from policyguard.policy.datamap import DataMap
 from policyguard.policy.hosts import HostTable, parse_host_pattern
+from policyguard.policy.schemas import Schema
+
+if TYPE_CHECKING:
+    from policyguard.inspectors.sql.catalog import Catalog
+
+Undescribed = Literal["cannot_tell", "clean"]
 
 NO_ROUTES: Final = Routes(())
 NO_JOBS: Final = Jobs(())
@@ -32,6 +39,9 @@ class InForce:
         waivers: denied flows that pass for a while.
         routes: purposes by route.
         jobs: purposes by job.
+        schema: tables, columns and views that are known beside the labels; None if there are none.
+        undescribed: what a table of the schema is about which nobody says anything.
+        functions: reviewed own functions of SQL: name to what they do to a value.
         shadow: a second policy that is only compared; None if there is none.
         hosts: which hosts belong to which recipient.
         named: checks words that code names.
@@ -44,6 +54,9 @@ class InForce:
     waivers: Waivers = NO_WAIVERS
     routes: Routes = NO_ROUTES
     jobs: Jobs = NO_JOBS
+    schema: Schema | None = None
+    undescribed: Undescribed = "cannot_tell"
+    functions: Mapping[str, str] = field(default_factory=dict)
     shadow: Snapshot | None = None
     hosts: HostTable = field(default_factory=lambda: HostTable(()))
     named: Named = field(init=False)
@@ -52,10 +65,23 @@ class InForce:
     def __post_init__(self) -> None:
         object.__setattr__(self, "named", Named(self.snapshot))
 
+    def catalog(self) -> Catalog | None:
+        """What is known about tables, for the inspector of SQL; None without a data map.
+
+        Cost: O(tables); loads the inspector.
+        """
+        from policyguard.inspectors.sql.catalog import catalog_of  # noqa: PLC0415 - SQL is loaded when first used
+
+        if self.data_map is None:
+            return None
+        return catalog_of(
+            self.data_map, self.schema, undescribed=self.undescribed, functions=self.functions
+        )
+
     def but(self, **changes: Any) -> InForce:
         """The same with some parts exchanged."""
         made = replace(self, **changes)
-        if made.data_map is self.data_map:
+        if made.data_map is self.data_map and made.schema is self.schema:
             object.__setattr__(made, "planner", self.planner)
         return made
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from policyguard.enforce.plans import Plan
     from policyguard.enforce.sql import SqlCheck
     from policyguard.inspectors.sql import Session
+    from policyguard.policy.flow import Label
 
 # Of whose statements most have one of these, though no table of the program is called so.
 _OWN_TABLE: Final = ("policyguard_subjects", "pg_catalog")
@@ -84,18 +85,37 @@ class Checked:
         """Either of two texts: which of them a result belongs to can't be told."""
         return Checked(later.text, (*self.rows, *later.rows), (*self.parts, *later.parts))
 
-    def any_statement(self, width: int) -> Checked:
+    def shown(self, guard: Guard) -> frozenset[str]:
+        """Which labelled columns the text shows to a guard; they are judged already."""
+        plans = [plan for part, plan in self._plans() if part.guard is guard]
+        return frozenset(label.source for plan in plans if plan for label in plan.reads)
+
+    def shown_to(self, guard: Guard, recipient: str) -> bool:
+        """Whether the text shows a guard that it writes to a recipient."""
+        plans = [plan for part, plan in self._plans() if part.guard is guard]
+        return any(plan and recipient in dict(plan.leaves) for plan in plans)
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether some guard can't tell what the text does."""
+        return any(part.check.unresolved for part in self.parts)
+
+    def any_statement(
+        self, width: int, told: Callable[[Guard], Iterable[Label]] | None = None
+    ) -> Checked:
         """For a result of any statement of the text: each column may be whatever was read.
 
         Args:
             width: how many columns the result has.
+            told: labels of all that was read, where the database tells that.
         """
         from policyguard.enforce.sql import SqlCheck  # noqa: PLC0415 - SQL is loaded when first used
 
         at, rows = call_site(), []
         for part, plan in self._plans():
-            reads = tuple(replace(label, at=at) for label in plan.reads) if plan else ()
-            unresolved = plan is None or bool(plan.unresolved)
+            every = (*(plan.reads if plan else ()), *(told(part.guard) if told else ()))
+            reads = tuple(dict.fromkeys(replace(label, at=at) for label in every))
+            unresolved = told is None and (plan is None or bool(plan.unresolved))
             check = SqlCheck(part.text, (reads,) * width, unresolved=unresolved)
             if check.labelled:
                 rows.append(Rows(part.guard, check))

@@ -38,6 +38,7 @@ class Twins:
     database: Database
     link: psycopg.Connection[Any] = field(init=False)
     names: dict[str, str] = field(default_factory=dict)
+    header: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.link = self.database.connect()
@@ -59,6 +60,7 @@ class Twins:
         try:
             self.link.execute(f"BEGIN; SET LOCAL search_path = {self.names[column]}".encode())
             cursor = self.link.execute(sql.encode())
+            self.header = [column.name for column in cursor.description or ()]
             rows = cursor.fetchmany(500)
         except psycopg.Error:
             return None
@@ -72,8 +74,14 @@ class Twins:
         """How many columns were changed, and those whose change shows where no answer says so."""
         own = sql.replace("public.", "")
         first = self.rows(own)
-        if first is None or (first and len(first[0]) != len(answer.outputs)):
+        if first is None:
             return 0, []
+        named = [output.name for output in answer.outputs]
+        if len(named) != len(self.header):
+            return 0, [f"{len(named)} columns for {len(self.header)}"]
+        pairs = zip(named, self.header, strict=True)
+        if wrong := [f"`{one}` for `{other}`" for one, other in pairs if one not in {"", other}]:
+            return 0, wrong
         tried, found = 0, []
         for column in sorted(answer.reads.intersection(CHANGED)):
             other = self.rows(own, column)

@@ -243,8 +243,8 @@ JSON_TREES: Final[dict[str, tuple[str, ...]]] = dict.fromkeys(
 # They yield one column, called like the alias or else like the function.
 ONE_COLUMN: Final = words(
     """
-    generate_series generate_subscripts json_object_keys jsonb_object_keys regexp_split_to_table
-    string_to_table
+    generate_series generate_subscripts json_object_keys jsonb_object_keys jsonb_path_query
+    regexp_matches regexp_split_to_table string_to_table
     """
 )
 ROW_CLASSES: Final = words(

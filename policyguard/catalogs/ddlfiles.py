@@ -40,7 +40,9 @@ def schema_of_ddl(paths: Sequence[Path], dialect: str) -> Schema:
     except PolicyGuardError as error:
         # Denies: without tables nothing is resolved. The reason names no part of the text.
         files = ", ".join(printable(str(path), 200) for path in paths)
-        raise SchemaError(f"{files}: {error.because or error.what}") from None
+        raise SchemaError(
+            f"{files}: {error.because or error.what}", hint="a database itself (--db) has no limit"
+        ) from None
     problems: list[str] = []
     columns = {
         table.name: {column: SchemaColumn(kind) for column, kind in table.columns.items()}

@@ -9,13 +9,14 @@ of the tables that inherit from it, and the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from policyguard.policy.datamap import ColumnLabel, DataMap, Labelled, data_map_from_dict
 from policyguard.policy.flow import Label
-from policyguard.policy.patterns import TablePattern
+from policyguard.policy.mapfile import DataMapFile, Table
+from policyguard.policy.patterns import NamePattern, TablePattern
 from policyguard.policy.schemas import Schema, SchemaTable, Stated
 
 _NOTHING: Final = ColumnLabel()
@@ -56,15 +57,14 @@ class SchemaMap(DataMap):
             for table in schema.tables.values()
             if table.labelled() or any(shape.fits(table.name) for shape in shapes)
         )
-        super().__init__(base.model)
+        super().__init__(_with_recipients(base.model, schema))
 
     def table_recipient(self, table: str) -> str | None:
         """As the data map says; else as the schema states, for the table or one it is part of."""
-        family = self._asked(table)
-        names = (table, *(one.name for one in family))
+        # What the data map itself says counts before what the schema states.
+        names = (table, *(one.name for one in self._asked(table)))
         mapped = (self._base.table_recipient(name) for name in names)
-        stated = (one.recipient for one in family)
-        return next((name for name in (*mapped, *stated) if name), None)
+        return next((name for name in mapped if name), None) or super().table_recipient(table)
 
     def labelled(self) -> Iterator[Labelled]:
         """Every entry of the data map, then every column that the schema labels."""
@@ -74,6 +74,13 @@ class SchemaMap(DataMap):
                 if column.labels:
                     source = f"{table.name}.{name}"
                     yield Labelled(source, _labels(column.labels, source))
+
+    def _matching(self, table: str) -> list[tuple[str, Table, Sequence[tuple[NamePattern, str]]]]:
+        """The entries that mean this table, then those that mean others of its family."""
+        found = super()._matching(table)
+        for one in self._asked(table):
+            found += [entry for entry in super()._matching(one.name) if entry not in found]
+        return found
 
     def _asked(self, table: str) -> list[SchemaTable]:
         """The members of a table's family about which the map or the schema says something."""
@@ -125,6 +132,17 @@ def disagreements(data_map: DataMap, schema: Schema) -> Iterator[Disagreement]:
             more = tuple(label for label in column.labels if label not in own)
             if more:
                 yield Disagreement(table.name, name, own, more)
+
+
+def _with_recipients(model: DataMapFile, schema: Schema) -> DataMapFile:
+    """The file as if it named the recipients that the schema states, too."""
+    known = {name.casefold() for name in model.tables}
+    stated = {
+        table.name: Table(recipient=table.recipient)
+        for table in schema.tables.values()
+        if table.recipient and table.name.casefold() not in known
+    }
+    return model.model_copy(update={"tables": {**model.tables, **stated}}) if stated else model
 
 
 def _labels(stated: tuple[Stated, ...], source: str) -> tuple[Label, ...]:

@@ -102,6 +102,23 @@ def test_postgres_views_are_read_through(sql: str, reads: set[str], found: Schem
     assert ("public.users.email" in answer.reads) == ("email" in reads)
 
 
+def test_a_view_reads_every_column_that_postgres_says(database: Database, found: Schema) -> None:
+    """The columns that PostgreSQL itself notes for a view are among those that are told."""
+    with database.connect() as connection:
+        rows = connection.execute(
+            "SELECT view_schema, view_name, table_schema, table_name, column_name"
+            " FROM information_schema.view_column_usage WHERE view_schema = 'public'"
+        ).fetchall()
+    assert len(rows) >= 7
+    catalog = Catalog.from_schema(found)
+    for schema, view, *column in rows:
+        answer = asked(f"SELECT * FROM {schema}.{view}", catalog)
+        assert answer.resolved
+        used = ".".join(column)
+        inner = found.tables[f"{column[0]}.{column[1]}"].view
+        assert inner or used in answer.reads, (view, used)
+
+
 def test_no_value_of_postgres_reaches_a_lock(found: Schema) -> None:
     """Neither a row nor what a view compares with."""
     assert "canary" not in dump_lock(found)

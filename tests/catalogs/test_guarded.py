@@ -64,7 +64,7 @@ def test_what_a_table_says_counts_for_its_partitions() -> None:
 
 
 def test_a_stated_recipient_counts_and_the_data_map_first() -> None:
-    """dbt's `policyguard_to` is a recipient unless the data map names another."""
+    """The key `policyguard_to` of dbt is a recipient unless the data map names another."""
     said = {"a": stated("user.name")}
     schema = schema_of(
         [table("db.out.ads", recipient="pixel"), table("db.out.crm", said=said, recipient="crm")]

@@ -48,12 +48,7 @@ def schema_of_ddl(paths: Sequence[Path], dialect: str) -> Schema:
         table.name: {column: SchemaColumn(kind) for column, kind in table.columns.items()}
         for table in catalog.tables.values()
     }
-    for table, column, comment in column_comments(whole, name):
-        labels, wrong = labels_in_comment(comment, f"{table}.{column}")
-        problems += wrong
-        for known in _meant(table, columns):
-            own = columns[known].get(column, SchemaColumn())
-            columns[known][column] = replace(own, labels=(*own.labels, *labels))
+    _add_labels(whole, name, columns, problems)
     tables = [
         SchemaTable(
             table.name,
@@ -68,6 +63,18 @@ def schema_of_ddl(paths: Sequence[Path], dialect: str) -> Schema:
     found = schema_of(tables, name, problems=tuple(problems))
     check_size(found.size, str(paths[0]) if paths else "DDL")
     return found
+
+
+def _add_labels(
+    text: str, dialect: str, columns: dict[str, dict[str, SchemaColumn]], problems: list[str]
+) -> None:
+    """Put what comments state onto the columns they are about."""
+    for table, column, comment in column_comments(text, dialect):
+        labels, wrong = labels_in_comment(comment, f"{table}.{column}")
+        problems += wrong
+        for known in _meant(table, columns):
+            own = columns[known].get(column, SchemaColumn())
+            columns[known][column] = replace(own, labels=(*own.labels, *labels))
 
 
 def _meant(name: str, known: dict[str, dict[str, SchemaColumn]]) -> list[str]:

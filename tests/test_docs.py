@@ -106,7 +106,7 @@ def test_an_output_is_written_into_the_document(tmp_path: Path) -> None:
 def test_every_command_is_documented() -> None:
     """The page on the command line has a section for every command."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
-    documented = set(re.findall(r"^## `policyguard ([a-z]+)`", page, re.MULTILINE))
+    documented = set(re.findall(r"^## `policyguard ([a-z-]+)`", page, re.MULTILINE))
     assert documented == set(_commands())
 
 

@@ -184,6 +184,9 @@ def _view(walk: Walk, table: Table) -> Relation:
     """
     if table.name in walk.views or len(walk.views) > _DEPTH:
         raise Doubt(f"view `{table.name}` is defined by itself")
+    if walk.catalog.dialect not in ("", walk.traits.name):
+        # Another database's text may mean something else in this one's language.
+        raise Doubt(f"view `{table.name}` is written in another dialect")
     walk.expanded = True
     walk.views.append(table.name)
     try:

@@ -49,6 +49,13 @@ def pivoted(walk: Walk, node: exp.Expr, seen: list[Seen], scope: Scope, env: Env
             for key_part in below:
                 used |= walk.use(walk.value(key_part, inner, env).sources, "group")
     everything = Value(became(union(value for _, value in columns), "derived"))
+    made = _made_columns(walk, node)
+    if made is not None and all(one.relation.unlisted is None for one in seen):
+        named, count = made
+        stay = _staying(walk, node, columns, named)
+        if stay is not None:
+            shape = columns_of(everything.sources)
+            return Relation([*stay, *([("", everything)] * count)], shape=shape)
     # A column that no part of PIVOT names stays as it is; the others have names made of values.
     kept = [(name, value) for name, value in columns if not columns_of(value.sources) & used]
     return Relation(
@@ -57,6 +64,43 @@ def pivoted(walk: Walk, node: exp.Expr, seen: list[Seen], scope: Scope, env: Env
         shape=columns_of(everything.sources),
         size_known=False,
     )
+
+
+def _made_columns(walk: Walk, node: exp.Expr) -> tuple[set[str], int] | None:
+    """The names that PIVOT uses up, and how many columns it makes; None when that can't be told.
+
+    It can where the values are listed as plain literals: one column for each and each total.
+    """
+    fields, totals = nodes(node.args.get("fields")), list(nodes(node.args.get("expressions")))
+    if node.args.get("using"):
+        fields, totals = totals, list(nodes(node.args.get("using")))
+    keys = list(fields)
+    if len(keys) != 1 or not isinstance(keys[0], exp.In) or not totals:
+        return None
+    values = keys[0].expressions
+    literals = {one.sql() for one in values if isinstance(one, exp.Literal)}
+    if not values or len(literals) != len(values) or not isinstance(keys[0].this, exp.Column):
+        return None
+    if any(isinstance(one, exp.Star) for part in totals for one in part.walk()):
+        return None
+    named = {
+        walk.fold(column.this).casefold()
+        for part in [keys[0].this, *totals]
+        for column in part.find_all(exp.Column)
+    }
+    return named, len(values) * len(totals)
+
+
+def _staying(walk: Walk, node: exp.Expr, columns: Columns, named: set[str]) -> Columns | None:
+    """The columns by which PIVOT groups: those it is told, or those that it doesn't use."""
+    group = node.args.get("group")
+    if group is None:
+        return [column for column in columns if column[0].casefold() not in named]
+    if any(not isinstance(part, exp.Column) for part in group.expressions):
+        return None
+    keys = [walk.fold(part.this).casefold() for part in group.expressions]
+    found = [[column for column in columns if column[0].casefold() == key] for key in keys]
+    return [one[0] for one in found] if all(len(one) == 1 for one in found) else None
 
 
 def _unpivoted(walk: Walk, node: exp.Expr, columns: Columns, scope: Scope) -> Relation:

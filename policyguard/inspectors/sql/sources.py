@@ -112,7 +112,8 @@ def _pivots(walk: Walk, node: exp.Expr, before: int, scope: Scope, env: Env) -> 
         hidden = Scope(walk.traits)
         shape |= _named(walk, pivot, relation, hidden)
         # The old name goes on to be understood where the text gives no new one.
-        scope.seen.append(Seen(hidden.seen[0].alias or taken[0].alias, relation))
+        new = hidden.seen[0]
+        scope.seen.append(Seen(new.alias or taken[0].alias, new.relation))
     return shape
 
 

@@ -23,6 +23,8 @@ class SchemaError(PolicyGuardError):
     Holds names of files, tables and drivers; never a password, a value or a foreign text.
     """
 
+    code = "PG507"
+
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file.

@@ -103,6 +103,12 @@ _SET_UP: Final = {
         "Nothing is hooked, or what is hooked has no labels to look for, so flows pass unseen.",
         "List the plugins and the data map that the message names.",
     ),
+    "PG507": Code(
+        "A schema can't be read",
+        "Where tables and columns should be listed, nothing usable is: a file is missing or of"
+        " another kind, or a database can't be reached.",
+        "Look at what the message names; `policyguard schema-lock` writes a file that can be read.",
+    ),
     "PG601": Code(
         "An integration can't be installed",
         "A plugin is missing, doesn't fit the installed library, or failed. What it should have"

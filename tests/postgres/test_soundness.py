@@ -13,7 +13,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -125,3 +125,17 @@ def test_no_column_is_missed(
     assert sum(tally.refused.values()) <= tally.compared * 0.02 + 3, tally.refused
     assert tally.needless <= tally.reported * 0.05 + 10
     assert tally.compared >= QUERIES // SHARDS * 0.9
+
+
+def test_what_an_answer_leaves_out_is_seen(engine: Privileges, twins: Twins) -> None:
+    """Both oracles find a column that is taken out of a right answer."""
+    sql = "SELECT p.id, upper(p.email) AS e, count(o.id) AS n FROM people p JOIN orders o "
+    sql += "ON o.person_id = p.id GROUP BY p.id"
+    (answer,) = inspect(sql, "postgres", CATALOG)
+    assert engine.run([sql], answer.reads)[0] == "ran"
+    assert engine.run([sql], answer.reads - {"people.email"})[0] == "denied"
+    assert twins.leaks(sql, answer)[1] == []
+    blind = replace(answer, outputs=tuple(replace(output, sources=()) for output in answer.outputs))
+    assert twins.leaks(sql, blind)[1] == ["people.email in output 1"]
+    narrow = replace(answer, outputs=answer.outputs[:2])
+    assert twins.leaks(sql, narrow)[1] == ["2 columns for 3"]

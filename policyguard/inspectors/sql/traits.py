@@ -70,7 +70,9 @@ _TRAITS: Final[dict[str, Traits]] = {
         hidden=frozenset({"rowid"}),
     ),
     "snowflake": Traits("snowflake", "upper", forward_aliases=True, lambdas=True),
-    "bigquery": Traits("bigquery", "ignore", implicit_lateral=True, hidden=_BIGQUERY_HIDDEN),
+    "bigquery": Traits(
+        "bigquery", "ignore", implicit_lateral=True, hidden=_BIGQUERY_HIDDEN, lambdas=True
+    ),
     "databricks": Traits("databricks", "ignore", forward_aliases=True, lambdas=True),
     "spark": Traits("spark", "ignore", forward_aliases=True, lambdas=True),
     "tsql": Traits("tsql", "ignore", row_names=False),

@@ -10,16 +10,10 @@ prepares it: a labelled column that the text didn't show, read by a trigger or b
 can't be resolved, is judged like any other read before it runs, and so is what a cursor reads that
 was made past the connection. The program's own authorizer still counts.
 
-| what | how it is judged |
-| --- | --- |
-| `executescript` | all its statements, before the first runs |
-| `executemany` | a list as a whole; anything else value by value, each before it is sent |
-| `blobopen` | as a read of the column; to write into a recipient's table is refused |
-| `backup`, `serialize`, `iterdump` | cannot tell: any column may be in it |
-
 Not covered: connections from before the installation, names bound before it (`from sqlite3 import
-connect`), and `sqlite3.Connection(...)` called directly. `type(connection)` is a subclass. Not seen:
-what a function of the program's own does with the values it gets.
+connect`), and `sqlite3.Connection(...)` called directly. `type(connection)` is a subclass. Not
+seen: what a function of the program's own does with the values it gets. A blob, a dump, a backup
+and a serialized database can't be told, so nothing is known to be clean after them.
 
 Start reading at `Plugin.install`.
 """
@@ -30,22 +24,20 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, wraps
-from threading import get_ident
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from policyguard.enforce.context import current_scope
-from policyguard.enforce.drivers import Checked, Driver, batch
+from policyguard.enforce.drivers import Checked, Driver, batch, held, judge_hidden
 from policyguard.errors import PluginError
 from policyguard.policy.flow import Label
-from policyguard.policy.terms import SELF
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
 
 _DIALECT: Final = "sqlite"
 _OWN: Final = "policyguard.stores"
-_FACTORY: Final = 5  # the place of `factory` among the arguments of `connect`
+_SAME_THREAD, _FACTORY = 4, 5  # places among the arguments of `connect`
 _OPEN: Final = frozenset({"main", "temp", None})
 _MOST_TEXTS: Final = 10_000
 _WRITES: Final = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE})
@@ -83,12 +75,11 @@ def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
 def _guarding(factory: Any) -> Any:
     """The factory of connections, so that what it makes is guarded."""
     if isinstance(factory, type):
-        return _connections(factory)
+        return _guarded(factory, _Connection)
+    return lambda *args, **more: _turned(factory(*args, **more), _Connection, _Connection)
 
-    return lambda *args, **more: _turned(factory(*args, **more), _Connection, _connections)
 
-
-def _turned(made: Any, base: type, subclass: Callable[[Any], type]) -> Any:
+def _turned(made: Any, base: type, own: type) -> Any:
     """What a function of the program's made, guarded.
 
     Raises:
@@ -96,7 +87,7 @@ def _turned(made: Any, base: type, subclass: Callable[[Any], type]) -> Any:
     """
     if not isinstance(made, base):
         try:
-            made.__class__ = subclass(type(made))
+            made.__class__ = _guarded(type(made), own)
         except TypeError:
             # Denies: the connection.
             what = "what a factory of sqlite3 made can't be guarded"
@@ -107,17 +98,10 @@ def _turned(made: Any, base: type, subclass: Callable[[Any], type]) -> Any:
 
 
 @cache
-def _connections(base: type) -> type:
-    return base if issubclass(base, _Connection) else _subclass(base, _Connection)
-
-
-@cache
-def _cursors(base: type) -> type:
-    return base if issubclass(base, _Cursor) else _subclass(base, _Cursor)
-
-
-def _subclass(base: type, own: type) -> type:
+def _guarded(base: type, own: type) -> type:
     """The program's class first, so that ours gets what its methods hand on."""
+    if issubclass(base, (_Connection, _Cursor)):
+        return base
     names = {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
     plain = base in own.__mro__
     return type(base.__name__, (own,) if plain else (base, own), names)
@@ -128,25 +112,20 @@ class _Connection(sqlite3.Connection):
 
     _policyguard_user: Authorizer | None = None
 
+    _policyguard_cursor: type
+
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        own_thread = args[_SAME_THREAD] if len(args) > _SAME_THREAD else True
+        alone = more.get("check_same_thread", own_thread)
+        self._policyguard_cursor = _Cursor if alone else _SharedCursor
         self.set_authorizer(None)
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        own = self._policyguard_cursor
         if isinstance(factory, type):
-            return super().cursor(_cursors(factory))
-
-        return super().cursor(lambda *args: _turned(factory(*args), _Cursor, _cursors))
-
-    # sqlite3 makes its own cursor for these, whatever `cursor` gives.
-    def execute(self, sql: str, /, *parameters: Any) -> Any:
-        return _Connection.cursor(self).execute(sql, *parameters)
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
-        return _Connection.cursor(self).executemany(sql, parameters)
-
-    def executescript(self, sql_script: str, /) -> Any:
-        return _Connection.cursor(self).executescript(sql_script)
+            return super().cursor(_guarded(factory, own))
+        return super().cursor(lambda *args: _turned(factory(*args), _Cursor, own))
 
     def set_authorizer(self, callback: Authorizer | None) -> None:
         self._policyguard_user = callback
@@ -227,6 +206,45 @@ class _Cursor(sqlite3.Cursor):
         _lay(self, factory, self._policyguard_rows)
 
 
+def _locked(base: type, name: str) -> Callable[..., Any]:
+    """A method, while no other thread is in the connection.
+
+    SQLite asks us, in Python, while it keeps a lock. A thread that waits for this lock in Python
+    would never let the answer be given.
+    """
+    method = getattr(base, name)
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **more: Any) -> Any:
+        with _state(self if base is _Connection else self.connection).lock:
+            return method(self, *args, **more)
+
+    return call
+
+
+_SENDS: Final = ("execute", "executemany", "executescript")
+_FETCHES: Final = ("fetchone", "fetchmany", "fetchall", "__next__", "close")
+_SharedCursor: Final = type(
+    "_SharedCursor", (_Cursor,), {name: _locked(_Cursor, name) for name in (*_SENDS, *_FETCHES)}
+)
+
+
+# Also for a connection that the program's own function made: who uses it isn't told.
+_Connection._policyguard_cursor = _SharedCursor  # noqa: SLF001 - ours
+
+
+def _through(name: str) -> Callable[..., Any]:
+    """What a connection sends goes through a cursor of its own, as ever: not one of `cursor`."""
+    method = getattr(sqlite3.Connection, name)
+    return wraps(method)(lambda self, *args: getattr(_Connection.cursor(self), name)(*args))
+
+
+for _name in _SENDS:
+    setattr(_Connection, _name, _through(_name))
+for _name in ("commit", "rollback", "close", "__exit__", "blobopen", "set_authorizer"):
+    setattr(_Connection, _name, _locked(_Connection, _name))
+
+
 def _judged(cursor: _Cursor, text: Any, parameters: Any = None) -> Checked:
     # Whatever comes back, the rows of the statement before are over.
     _lay(cursor, cursor.row_factory, None)
@@ -270,6 +288,7 @@ class _State:
         told: by text, the columns that the database showed, where the text doesn't show them. A
             text that SQLite has prepared already isn't shown again.
         lost: there were too many of them to be kept.
+        lock: held by the thread that is in a connection of several threads.
     """
 
     def __init__(self) -> None:
@@ -277,10 +296,11 @@ class _State:
         self.stopped: dict[int, Exception] = {}
         self.told: dict[str, set[tuple[str, str]]] = {}
         self.lost = False
+        self.lock = RLock()
 
     def labels(self, guard: Guard, text: str) -> list[Label]:
         """Labels of what the database showed of a text."""
-        return [label for place in self.told.get(text, ()) for label in _held(guard, *place)]
+        return [label for place in self.told.get(text, ()) for label in held(guard, *place)]
 
     def keep(self, text: str, name: str, column: str) -> None:
         """Remember a column that the database showed."""
@@ -288,12 +308,6 @@ class _State:
             self.lost = True
         else:
             self.told.setdefault(text, set()).add((name, column))
-
-
-def _held(guard: Guard, name: str, column: str) -> tuple[Label, ...]:
-    data_map = guard.data_map
-    held = data_map.column(name, column) if data_map is not None else None
-    return held.labels if held is not None else ()
 
 
 def _state(connection: Any) -> _State:
@@ -314,7 +328,7 @@ class _Running:
         self._state.running[here] = self._checked
         if self._checked.text in self._state.told:
             for guard in _driver.guards:
-                _judge_hidden(guard, self._checked, self._state.labels(guard, self._checked.text))
+                judge_hidden(guard, self._checked, self._state.labels(guard, self._checked.text))
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         here = get_ident()
@@ -358,8 +372,8 @@ def _look(connection: Any, state: _State, now: Checked | None, asked: tuple[Any,
     # Prepared while nobody is there to look: it isn't shown again.
     state.lost = state.lost or not _driver.guards
     for guard in _driver.guards:
-        labels = _held(guard, name, column)
-        hidden = _judge_hidden(guard, now, labels)
+        labels = held(guard, name, column)
+        hidden = judge_hidden(guard, now, labels)
         if hidden and now is None:
             # A cursor from elsewhere: its rows aren't seen, so nothing is known to be clean.
             guard.registry.saturated = True
@@ -374,18 +388,6 @@ def _look_at_write(connection: Any, now: Checked | None, table: str) -> None:
         recipient = data_map.table_recipient(table) if data_map is not None else None
         if recipient is not None and not (now is not None and now.shown_to(guard, recipient)):
             _unreadable(connection, f'INSERT INTO "{table}" ')
-
-
-def _judge_hidden(guard: Guard, now: Checked | None, labels: Iterable[Label]) -> bool:
-    """Judge labels of columns that the text didn't show; tell if there are any."""
-    shown = now.shown(guard) if now is not None else frozenset()
-    found: list[tuple[Label, str, Any]] = [
-        (label, "", "strong") for label in labels if label.source not in shown
-    ]
-    if found:
-        scope = current_scope()
-        guard.judge(found, scope.reader if scope else SELF, at="sql")
-    return bool(found)
 
 
 def _patches() -> dict[tuple[Any, str], Callable[[Any], Any]]:

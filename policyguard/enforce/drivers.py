@@ -14,15 +14,17 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from policyguard.enforce.context import current_scope
 from policyguard.enforce.rows import Rows
 from policyguard.enforce.site import call_site
+from policyguard.policy.flow import Label
+from policyguard.policy.terms import SELF
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
     from policyguard.enforce.plans import Plan
     from policyguard.enforce.sql import SqlCheck
     from policyguard.inspectors.sql import Session
-    from policyguard.policy.flow import Label
 
 # Of whose statements most have one of these, though no table of the program is called so.
 _OWN_TABLE: Final = ("policyguard_subjects", "pg_catalog")
@@ -262,6 +264,37 @@ def batch(checked: Checked, values: Iterable[Any]) -> Iterator[Any]:
         if sends:
             checked.also(value)
         yield value
+
+
+def held(guard: Guard, name: str, column: str) -> tuple[Label, ...]:
+    """What a data map says of a column that a database tells is read."""
+    data_map = guard.data_map
+    found = data_map.column(name, column) if data_map is not None else None
+    return found.labels if found is not None else ()
+
+
+def judge_hidden(guard: Guard, now: Checked | None, labels: Iterable[Label]) -> bool:
+    """Judge labels of columns that are read and that the text didn't show.
+
+    Args:
+        guard: who judges.
+        now: the text that runs, None if it isn't known.
+        labels: of a column that the database tells is read.
+
+    Returns:
+        Whether there are any.
+
+    Raises:
+        PolicyViolation: the read is denied and its mode is block.
+    """
+    shown = now.shown(guard) if now is not None else frozenset()
+    found: list[tuple[Label, str, Any]] = [
+        (label, "", "strong") for label in labels if label.source not in shown
+    ]
+    if found:
+        scope = current_scope()
+        guard.judge(found, scope.reader if scope else SELF, at="sql")
+    return bool(found)
 
 
 def _own(text: str) -> bool:

@@ -40,6 +40,19 @@ CASES = [
         "SELECT a FROM people, ROWS FROM (unnest(tags), generate_series(1, 2)) AS f(a, b)",
         {"people.tags"},
     ),
+    (
+        "SELECT a FROM people, LATERAL ROWS FROM (unnest(tags), generate_series(1, 2)) AS f(a, b)",
+        {"people.tags"},
+    ),
+    # A name for the columns of a join.
+    (
+        "SELECT email FROM people JOIN visits USING (id) AS k",
+        {"people.email", "people.id", "visits.id"},
+    ),
+    (
+        "DELETE FROM outbox USING (SELECT id FROM people) AS q WHERE q.id = outbox.id",
+        {"people.id", "outbox.id"},
+    ),
     ("DECLARE c CURSOR FOR WITH r AS (SELECT email FROM people) SELECT * FROM r", {"people.email"}),
     (
         (
@@ -98,3 +111,9 @@ def test_a_star_has_the_columns_of_the_engine(sql: str, engine: Privileges) -> N
     cursor = engine.link.execute(sql.encode())
     named = [column.name for column in cursor.description or ()]
     assert not answer.resolved or [output.name for output in answer.outputs] == named
+
+
+def test_a_name_for_joined_columns_that_is_used_is_a_doubt() -> None:
+    """Which column it stands for isn't followed."""
+    (answer,) = inspect("SELECT k.id FROM people JOIN visits USING (id) AS k", "postgres", CATALOG)
+    assert not answer.resolved

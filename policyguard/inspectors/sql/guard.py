@@ -24,6 +24,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from policyguard.inspectors.sql.bulk import shortened, thinned
 from policyguard.inspectors.sql.scope import Doubt
+from policyguard.inspectors.sql.spelling import spelled
 from policyguard.inspectors.sql.traits import Traits
 from policyguard.inspectors.sql.words import words
 
@@ -125,6 +126,8 @@ def split(text: object, traits: Traits, *, thin: bool = False) -> list[list[Toke
     found = [_respelled(statement, traits) for statement in statements if statement]
     if thin:
         found = [thinned(statement) for statement in found]
+    if thin and traits.name == "postgres":
+        found = [spelled(statement) for statement in found]
     if sum(map(len, found)) > MAX_KEPT:
         raise Doubt(f"the text has more than {MAX_KEPT} tokens beside its lists of literals")
     if not found:

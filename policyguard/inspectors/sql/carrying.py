@@ -139,11 +139,12 @@ class _Listener:
         """A query whose result holds a denied column: no row may depend on it."""
         if id(node) not in self._number:
             raise Used
+        if not _keeps_all_rows(node):
+            raise Used
         if isinstance(node, exp.SetOperation):
             below: exp.Expr = node
             while isinstance(below, exp.SetOperation):
-                keeps_all = isinstance(below, exp.Union) and below.args.get("distinct") is False
-                if not keeps_all or below.args.get("by_name"):
+                if not _keeps_all_rows(below.expression):
                     raise Used
                 below = below.this
         elif isinstance(node, exp.Select):
@@ -232,6 +233,19 @@ class _Listener:
                 raise Used
             denied = frozenset()
         return Cell(name, owner.alias, denied)
+
+
+def _keeps_all_rows(node: exp.Expr) -> bool:
+    """Whether a query is no side of a set operation that compares rows or goes by names."""
+    around = node.parent
+    while isinstance(around, exp.Subquery):
+        around = around.parent
+    while isinstance(around, exp.SetOperation):
+        plain = isinstance(around, exp.Union) and around.args.get("distinct") is False
+        if not plain or around.args.get("by_name"):
+            return False
+        around = around.parent
+    return True
 
 
 def _is_star(part: exp.Expr) -> bool:

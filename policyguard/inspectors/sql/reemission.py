@@ -21,8 +21,14 @@ from policyguard.inspectors.sql.traits import Traits
 _LITERALS: Final = frozenset(
     kind for kind in TokenType if kind.name.endswith("STRING") or kind.name == "NUMBER"
 )
-# The only literals in which the writer changes letters: SQL reads them in any case.
-_SPAN: Final = re.compile(r"\A-?\d+(?:\.\d+)? [A-Za-z]+\Z")
+# Literals that SQL reads alike in any case, and numbers that it reads alike in quotes: the parser
+# makes a span of time and its unit out of them wherever they are one.
+_SPAN: Final = re.compile(
+    r"\A(?:-?\d+(?:\.\d+)? [A-Za-z]+"
+    r"|(?i:year|quarter|month|week|day|hour|minute|second|millisecond|microsecond))\Z"
+)
+_SIGNS: Final = frozenset("=<>!+-*/|&^~@#%?")
+_ALIKE: Final = {"!=": "<>", "==": "="}
 # Where the name of a column that the text doesn't name is made from its text.
 _NAMED_BY_TEXT: Final = frozenset({"sqlite", "mysql"})
 _NAMED_BY_MEANING: Final = frozenset({"postgres", "redshift", "duckdb"})
@@ -55,10 +61,23 @@ def emitted(tree: exp.Expr, traits: Traits) -> str:
 
 
 def faithful(text: str, traits: Traits) -> bool:
-    """Whether a text, parsed and written, is the same tree with the same literals."""
+    """Whether a text, parsed and written, is the same tree with the same literals and operators.
+
+    A tree can't tell whether the parser and the database group operators alike. They needn't,
+    where the same operators come out in their old places.
+    """
     tree = parsed(text, traits)
     again = emitted(tree, traits)
-    return same(parsed(again, traits), tree) and _literals(again, traits) == _literals(text, traits)
+    kept = _literals(again, traits) == _literals(text, traits)
+    kept = kept and not any(isinstance(node, exp.Not) and _moved(node) for node in tree.walk())
+    return kept and same(parsed(again, traits), tree)
+
+
+def _moved(node: exp.Not) -> bool:
+    """Whether `a = b NOT IN (..)` would be written as `a = NOT b IN (..)`."""
+    around = node.parent
+    inside = isinstance(around, exp.Binary | exp.In | exp.Between | exp.Cast | exp.Neg)
+    return inside and not isinstance(around, exp.Connector)
 
 
 def same(one: object, other: object) -> bool:
@@ -124,10 +143,13 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _literals(text: str, traits: Traits) -> Counter[tuple[str, str]]:
-    """All literals of a text with their kinds."""
-    tokens = [token for statement in guard.split(text, traits) for token in statement]
-    return Counter(
-        (token.token_type.name, _SPAN.sub(lambda found: found[0].lower(), token.text))
-        for token in tokens
-        if token.token_type in _LITERALS
-    )
+    """All literals of a text with their kinds, and all operators that are signs."""
+    found: Counter[tuple[str, str]] = Counter()
+    for token in (token for statement in guard.split(text, traits) for token in statement):
+        name, spelling = token.token_type.name, token.text
+        if token.token_type in _LITERALS:
+            spelling = _SPAN.sub(lambda span: span[0].lower(), spelling)
+            found["" if spelling.isdecimal() else name, spelling] += 1
+        elif set(spelling) <= _SIGNS and token.token_type != TokenType.IDENTIFIER:
+            found["", _ALIKE.get(spelling, spelling)] += 1
+    return found

@@ -285,4 +285,5 @@ def _less(before: Output, after: Output, denied: frozenset[str], deciding: froze
         fits = not more
     else:
         fits = all(one.via == "derived" and one.column in deciding for one in more)
-    return fits and kept <= set(after.sources) and before.name in {"", after.name}
+    named = not before.name or before.name.casefold() == after.name.casefold()
+    return fits and named and kept <= set(after.sources)

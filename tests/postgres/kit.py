@@ -36,6 +36,7 @@ PORT = 5432  # part of the socket's name only
 SETTINGS = (
     *("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"),
     *("shared_buffers=32MB", "max_connections=50", "listen_addresses=", "log_min_messages=panic"),
+    "max_parallel_workers_per_gather=0",
     *("wal_level=minimal", "max_wal_senders=0", "jit=off", "log_statement=none"),
 )
 # Ends the server and removes its folder once a line comes or this process is gone.

@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from policyguard.enforce.redact_request import redacted_request
-from policyguard.enforce.seen import INCOMPLETE
+from policyguard.enforce.seen import INCOMPLETE, labels_named
 from policyguard.enforce.violation import PolicyViolation
 from policyguard.inspectors.http import OutgoingRequest, parts, recipients_of, transport_of
 from policyguard.labels.recent import Remembers
+from policyguard.policy.datamap import DataMap
 from policyguard.policy.flow import Label
 from policyguard.policy.hosts import HostTable, canonical_host
 
@@ -59,10 +60,10 @@ def check_request(guard: Judge, request: OutgoingRequest) -> OutgoingRequest:
     Cost: nothing but a look where nothing labelled was seen in the scope; else the search of
     `Registry.search` over the whole request.
     """
-    registry = guard.registry
-    if not len(registry) and not registry.saturated:
+    registry, now = guard.registry, guard.in_force
+    if not len(registry) and not registry.saturated and now.fields is None:
         return request
-    found = _search(registry, request)
+    found = _search(registry, request, now.fields)
     if not found.flows:
         return request
     sent = request
@@ -75,7 +76,6 @@ def check_request(guard: Judge, request: OutgoingRequest) -> OutgoingRequest:
         sent = made or sent
         return made is not None
 
-    now = guard.in_force
     # A host that holds a labelled value is shown to nobody.
     hidden = any(where == "host" for _, where, _ in found.flows)
     host = HIDDEN_HOST if hidden else _host(request)
@@ -109,8 +109,11 @@ def blocked_answer(violation: PolicyViolation) -> bytes:
     return json.dumps(said).encode()
 
 
-def _search(registry: Remembers, request: OutgoingRequest) -> _Found:
+def _search(registry: Remembers, request: OutgoingRequest, fields: DataMap | None) -> _Found:
     payload = parts(request)
+    named = list(labels_named(payload.leaves, fields))
+    if not len(registry) and not registry.saturated:
+        return _Found([*named], frozenset())
     flows: list[tuple[Label, str, Any]] = []
     if not payload.readable and request.body and (whole := registry.exactly(request.body)):
         # A body that is one remembered value, such as a picture, is known without being read.
@@ -118,6 +121,7 @@ def _search(registry: Remembers, request: OutgoingRequest) -> _Found:
         payload = parts(replace(request, body=None, streaming=False))
     flows += [(hit.label, hit.where, hit.strength) for hit in registry.search(payload.leaves)]
     removable = frozenset(label for label, _, _ in flows)
+    flows += named
     if registry.saturated:
         flows.append((INCOMPLETE, "", "strong"))
     elif not payload.readable:

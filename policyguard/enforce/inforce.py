@@ -65,6 +65,12 @@ class InForce:
     def __post_init__(self) -> None:
         object.__setattr__(self, "named", Named(self.snapshot))
 
+    @property
+    def fields(self) -> DataMap | None:
+        """The data map, if it labels keys of payloads."""
+        found = self.data_map
+        return found if found is not None and found.model.fields else None
+
     def catalog(self) -> Catalog | None:
         """What is known about tables, for the inspector of SQL; None without a data map.
 

@@ -169,7 +169,7 @@ class Judge:
         found: list[tuple[Label, str, Any]] = [(label, where, "strong") for label, where in known]
         for part in labels_of_value(value, hint):
             found += [(label, part.path, "strong") for label in part.labels]
-        return found + labels_seen(self.registry, value)
+        return found + labels_seen(self.registry, value, self.in_force.fields)
 
     def remember(self, value: object, *labels: Label) -> None:
         """From now on the value carries these labels in the current scope.

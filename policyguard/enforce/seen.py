@@ -5,11 +5,13 @@ Layer: enforce. Start reading at `labels_seen`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from policyguard.enforce.ports import Strength
 from policyguard.inspectors.payload import Payload, leaves, value_leaves
 from policyguard.labels.recent import Remembers
+from policyguard.policy.datamap import DataMap
 from policyguard.policy.flow import Label
 
 # What was labelled here can't all be searched for, so nothing that leaves is known to be clean.
@@ -18,6 +20,7 @@ INCOMPLETE: Final = Label(
 )
 # What an unresolved statement may give: any data, so any label, so none that can be named.
 ANYTHING: Final = Label("", source="a statement that can't be resolved", evidence="suspected")
+_NO_KEYS: Final = (type(None), bool, int, float)
 _UNKNOWN_OBJECT: Final = "unknown object"
 _BINARY: Final = "binary body"
 
@@ -36,16 +39,25 @@ class Seen(NamedTuple):
     strength: Strength
 
 
-def labels_seen(registry: Remembers, value: object) -> list[Seen]:
+def labels_seen(registry: Remembers, value: object, fields: DataMap | None = None) -> list[Seen]:
     """The labels of a value that is about to leave, and the doubts about it.
 
-    Cost: nothing but a look where nothing labelled was seen; else that of `Registry.search`.
+    Args:
+        registry: what the scope remembers.
+        value: what is about to leave.
+        fields: a data map that labels keys; None where none does.
+
+    Cost: nothing but a look where nothing labelled was seen; else that of `Registry.search`. A
+        data map that labels keys has every value looked at.
     """
-    if not len(registry) and not registry.saturated:
+    blank = not len(registry) and not registry.saturated
+    if blank and (fields is None or type(value) in _NO_KEYS):
         return []
     payload = value_leaves(value)
     parts, why = opened(payload)
-    found = [Seen(*hit) for hit in registry.search(parts)]
+    found = [*labels_named(parts, fields), *(Seen(*hit) for hit in registry.search(parts))]
+    if blank:
+        return found
     if registry.saturated:
         found.append(Seen(INCOMPLETE, "", "strong"))
     elif why:
@@ -54,6 +66,17 @@ def labels_seen(registry: Remembers, value: object) -> list[Seen]:
         strength: Strength = "weak" if why == _UNKNOWN_OBJECT else "strong"
         found.append(Seen(Label("", source=why, evidence="suspected"), "", strength))
     return found
+
+
+def labels_named(parts: Iterable[tuple[str, object]], fields: DataMap | None) -> Iterator[Seen]:
+    """The labels that the data map gives to keys, for values that are there."""
+    if fields is None:
+        return
+    for path, leaf in parts:
+        if leaf is None or leaf == "" or path.endswith("#key"):
+            continue
+        for label in fields.field(path):
+            yield Seen(label, path, "strong")
 
 
 def is_opaque(value: object) -> bool:

@@ -124,7 +124,7 @@ def test_no_column_is_missed(
     assert tally.leaked[:3] == []
     assert sum(tally.refused.values()) <= tally.compared * 0.02 + 3, tally.refused
     assert tally.needless <= tally.reported * 0.05 + 10
-    assert tally.compared >= QUERIES // SHARDS * 0.9
+    assert tally.compared >= QUERIES // SHARDS * 0.9 - 10
 
 
 def test_what_an_answer_leaves_out_is_seen(engine: Privileges, twins: Twins) -> None:

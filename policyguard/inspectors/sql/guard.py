@@ -106,17 +106,7 @@ def split(text: object, traits: Traits, *, thin: bool = False) -> list[list[Toke
     _refuse_signs(text, traits)
     if thin:
         text = shortened(text)
-    if len(text) > MAX_TOKENS and sum(1 for _ in _ROUGH_TOKEN.finditer(text)) > MAX_TOKENS:
-        raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
-    try:
-        with _quiet():
-            tokens = Dialect.get_or_raise(traits.name).tokenize(text)
-    except Exception:  # noqa: BLE001 - as for the parser
-        # Denies: a text without tokens has no known meaning. The message quotes it: dropped.
-        raise Doubt("the text can't be split into tokens") from None
-    if len(tokens) > MAX_TOKENS:
-        raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
-    _refuse_depth(tokens)
+    tokens = _tokenized(text, traits)
     statements: list[list[Token]] = [[]]
     for token in _with_placeholders(tokens) if "%" in text else tokens:
         if token.token_type == TokenType.SEMICOLON:
@@ -128,13 +118,29 @@ def split(text: object, traits: Traits, *, thin: bool = False) -> list[list[Toke
         found = [thinned(statement) for statement in found]
     if thin and traits.name == "postgres":
         found = [spelled(statement) for statement in found]
-    if sum(map(len, found)) > MAX_KEPT:
-        raise Doubt(f"the text has more than {MAX_KEPT} tokens beside its lists of literals")
     if not found:
         raise Doubt("there is no statement in the text")
     if len(found) > MAX_STATEMENTS:
         raise Doubt(f"the text has more than {MAX_STATEMENTS} statements")
+    if sum(map(len, found)) > MAX_KEPT:
+        raise Doubt(f"the text has more than {MAX_KEPT} tokens beside its lists of literals")
     return found
+
+
+def _tokenized(text: str, traits: Traits) -> list[Token]:
+    """The tokens of a text, if they are neither too many nor nested too deep."""
+    if len(text) > MAX_TOKENS and sum(1 for _ in _ROUGH_TOKEN.finditer(text)) > MAX_TOKENS:
+        raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
+    try:
+        with _quiet():
+            tokens = Dialect.get_or_raise(traits.name).tokenize(text)
+    except Exception:  # noqa: BLE001 - as for the parser
+        # Denies: a text without tokens has no known meaning. The message quotes it: dropped.
+        raise Doubt("the text can't be split into tokens") from None
+    if len(tokens) > MAX_TOKENS:
+        raise Doubt(f"the text has more than {MAX_TOKENS} tokens")
+    _refuse_depth(tokens)
+    return list(tokens)
 
 
 def _with_placeholders(tokens: list[Token]) -> list[Token]:

@@ -5,12 +5,20 @@ Layer: inspectors. Start reading at `pivoted`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlglot import exp
 
 from policyguard.inspectors.sql.projection import matching
 from policyguard.inspectors.sql.scope import Doubt, Scope, Seen, whole_row
 from policyguard.inspectors.sql.values import Columns, Relation, Value, became, columns_of, union
 from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
+
+_PARTS: Final = (
+    *("this", "alias", "with_", "expressions", "fields", "unpivot", "using", "group", "columns"),
+    *("include_nulls", "into", "identify_pivot_strings", "prefixed_pivot_columns"),
+    *("pivot_column_naming", "value_columns_first"),
+)
 
 
 def pivoted(walk: Walk, node: exp.Expr, seen: list[Seen], scope: Scope, env: Env) -> Relation:
@@ -19,22 +27,7 @@ def pivoted(walk: Walk, node: exp.Expr, seen: list[Seen], scope: Scope, env: Env
     Raises:
         Doubt: a form that isn't understood, or a table whose columns aren't all known.
     """
-    only(
-        node,
-        *(
-            "this",
-            "alias",
-            "with_",
-            "expressions",
-            "fields",
-            "unpivot",
-            "using",
-            "group",
-            "columns",
-        ),
-        *("include_nulls", "into", "identify_pivot_strings", "prefixed_pivot_columns"),
-        *("pivot_column_naming", "value_columns_first"),
-    )
+    only(node, *_PARTS)
     for one in seen:
         walk.read(one, whole_row(one.relation))
     columns: Columns = [column for one in seen for column in one.relation.columns]

@@ -100,6 +100,10 @@ LAYOUTS = [
     "SELECT u.* FROM people, jsonb_each_text(meta) WITH ORDINALITY u(a)",
     "SELECT * FROM people, regexp_matches(name, 'a') m",
     "SELECT * FROM people NATURAL JOIN recent",
+    'SELECT * FROM v_nested JOIN "Mixed Case" USING (email)',
+    'SELECT * FROM "Mixed Case" JOIN recent USING (email)',
+    'SELECT * FROM "Mixed Case" NATURAL JOIN recent',
+    'SELECT * FROM (SELECT "eMail", "Id" FROM "Mixed Case") a NATURAL JOIN recent',
     "SELECT * FROM orders JOIN people USING (id) JOIN recent USING (id, email)",
 ]
 

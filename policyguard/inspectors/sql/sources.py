@@ -251,6 +251,14 @@ def _merge(
             raise Doubt("a natural join of a table whose columns aren't all known")
         low = {name.casefold() for name, _ in right}
         keys = list(dict.fromkeys(name for name, _ in left if name.casefold() in low))
+        if walk.traits.fold != "ignore" and walk.traits.name != "mysql":
+            # Spelling decides what is joined; what only the letters share is read to be safe.
+            walk.use(
+                union(v for key in keys for one in scope.seen for v in _owned(walk, one, key)),
+                "join",
+            )
+            exact = {name for name, _ in right}
+            keys = [key for key in keys if key in exact]
     merged: dict[str, Value] = {}
     for key in keys:
         values = [value for side in sides for one in side for value in _owned(walk, one, key)]
@@ -258,15 +266,21 @@ def _merge(
             raise Doubt("a column of USING isn't known")
         merged[key] = Value(union(values))
     scope.merged.update(merged)
-    low = {key.casefold() for key in keys}
-    rest = [column for column in right if column[0].casefold() not in low]
+    rest = _rest(right, keys)
     if walk.traits.name in _KEYS_IN_PLACE:
         own = {key.casefold(): value for key, value in merged.items()}
         scope.flat = [(name, own.get(name.casefold(), value)) for name, value in left] + rest
     else:
-        others = [column for column in left if column[0].casefold() not in low]
-        scope.flat = [*merged.items(), *others, *rest]
+        scope.flat = [*merged.items(), *_rest(left, keys), *rest]
     return walk.use(union(merged.values()), "join")
+
+
+def _rest(columns: Columns, keys: list[str]) -> Columns:
+    """The columns that a join doesn't make one of; a key is found by spelling, else by letters."""
+    spelled_so = {name for name, _ in columns}
+    low = {key.casefold() for key in keys if key not in spelled_so}
+    gone = spelled_so.intersection(keys)
+    return [one for one in columns if one[0] not in gone and one[0].casefold() not in low]
 
 
 def _owned(walk: Walk, seen: Seen, key: str) -> list[Value]:

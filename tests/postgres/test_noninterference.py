@@ -2,7 +2,7 @@
 
 Two databases differ in the cells of one denied column; a query that was rewritten has the same
 rows, names and types or error in both. `POLICYGUARD_SQL_QUERIES` sets how many pairs there are
-(default 1,200; two thirds are ordinary queries), `POLICYGUARD_SEED` where the random numbers start.
+(default 700; two thirds are ordinary queries), `POLICYGUARD_SEED` where the random numbers start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.postgres.queries import Queries
 from tests.postgres.schema import CATALOG, TABLES
 from tests.postgres.twins import CHANGED, Twins
 
-QUERIES = int(os.environ.get("POLICYGUARD_SQL_QUERIES", "1200"))
+QUERIES = int(os.environ.get("POLICYGUARD_SQL_QUERIES", "700"))
 SEED = int(os.environ.get("POLICYGUARD_SEED", "1"))
 KINDS = {name: TABLES[name] for name in ("people", "orders", "visits", "events", "recent")}
 KEYS = [

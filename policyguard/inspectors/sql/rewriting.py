@@ -63,7 +63,7 @@ def rewritten(
     """
     if not denied:
         return text
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not isinstance(dialect, str):
         return None
     if session is not None and not session.empty:
         return _careful(text, dialect, catalog, denied, session)
@@ -199,7 +199,11 @@ def _part(cell: Cell, traits: Traits, catalog: Catalog, *, combined: bool) -> ex
     name = _identifier(cell.name, traits)
     if cell.columns:
         null = _null(cell.columns, catalog, traits, combined=combined)
-        return None if null is None else exp.Alias(this=null, alias=name)
+        return (
+            None
+            if null is None
+            else exp.Alias(this=null, alias=_spelled(name, cell.columns, traits))
+        )
     return exp.Column(this=name, table=_identifier(cell.owner, traits) if cell.owner else None)
 
 

@@ -2,7 +2,7 @@
 
 Two databases differ in the cells of denied columns only; a query that was rewritten has the same
 rows, names or error in both. `POLICYGUARD_SQL_QUERIES` sets how many pairs there are (default
-1,500; half of them ordinary ones), `POLICYGUARD_SEED` where the random numbers start.
+900; half of them ordinary ones), `POLICYGUARD_SEED` where the random numbers start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.inspectors.sql.generator import TABLES, Maker
 from tests.inspectors.sql.ordinary import Ordinary
 from tests.inspectors.sql.shared import CATALOG
 
-QUERIES = int(os.environ.get("POLICYGUARD_SQL_QUERIES", "1500"))
+QUERIES = int(os.environ.get("POLICYGUARD_SQL_QUERIES", "900"))
 SEED = int(os.environ.get("POLICYGUARD_SEED", "1"))
 KINDS = {
     table: {name: "I" if name in {"id", "patient_id"} else "T" for name in columns}

@@ -63,7 +63,7 @@ def rewritten(
     """
     if not denied:
         return text
-    if not isinstance(text, str) or not isinstance(dialect, str):
+    if not all(isinstance(part, str) for part in (text, dialect)):
         return None
     if session is not None and not session.empty:
         return _careful(text, dialect, catalog, denied, session)

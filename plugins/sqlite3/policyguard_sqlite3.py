@@ -87,7 +87,7 @@ def _turned(made: Any, base: type, own: type) -> Any:
     """
     if not isinstance(made, base):
         try:
-            made.__class__ = _guarded(type(made), own)
+            made.__class__ = _guarded(type(made), own)  # type: ignore[arg-type]  # a type is hashable
         except TypeError:
             # Denies: the connection.
             what = "what a factory of sqlite3 made can't be guarded"

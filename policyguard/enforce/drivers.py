@@ -69,6 +69,37 @@ class Checked:
         for one in self.rows:
             one.seen_one(row)
 
+    def seen_result(self, found: Any) -> Any:
+        """Remember what a driver gives in one piece.
+
+        Args:
+            found: rows, a row, a frame, an Arrow table, arrays by name, or an iterator of these.
+
+        Returns:
+            The same; an iterator that remembers in place of one that doesn't.
+        """
+        if not self.rows or found is None:
+            return found
+        columns = columns_of(found)
+        if columns is not None:
+            self.seen(zip(*columns, strict=True))
+        elif isinstance(found, list):
+            self.seen(found)
+        elif isinstance(found, tuple):
+            self.seen_one(found)
+        elif type(found).__name__ in {"generator", "list_iterator", "map"}:
+            return (self.seen_result(part) for part in found)
+        else:
+            # What a reader gives later isn't seen, so nothing is known to be clean.
+            self.saturate()
+        return found
+
+    def saturate(self) -> None:
+        """From now on nothing that leaves the scope is known to be clean, if a row has a label."""
+        for part in self.parts:
+            if part.check.labelled:
+                part.guard.registry.saturated = True
+
     @property
     def sends(self) -> bool:
         """Whether values bound to it may leave to a recipient."""
@@ -264,6 +295,19 @@ def batch(checked: Checked, values: Iterable[Any]) -> Iterator[Any]:
         if sends:
             checked.also(value)
         yield value
+
+
+def columns_of(found: Any) -> list[Any] | None:
+    """The columns of a frame, an Arrow table or arrays by name; None if it is none of these."""
+    if hasattr(found, "column_names") and hasattr(found, "column"):
+        return [found.column(place).to_pylist() for place in range(len(found.column_names))]
+    if hasattr(found, "columns") and hasattr(found, "iloc"):
+        return [found.iloc[:, place].tolist() for place in range(len(found.columns))]
+    if hasattr(found, "get_columns"):
+        return [column.to_list() for column in found.get_columns()]
+    if isinstance(found, dict) and found and all(hasattr(v, "tolist") for v in found.values()):
+        return [column.tolist() for column in found.values()]
+    return None
 
 
 def held(guard: Guard, name: str, column: str) -> tuple[Label, ...]:

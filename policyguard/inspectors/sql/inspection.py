@@ -23,11 +23,14 @@ from policyguard.inspectors.sql.queries import query_relation
 from policyguard.inspectors.sql.scope import Doubt, Scope
 from policyguard.inspectors.sql.session import MAX_MEMO, Left, Session
 from policyguard.inspectors.sql.statement import answer, kind_of, remember, statement_of
+from policyguard.inspectors.sql.templates import Templates, template_of
 from policyguard.inspectors.sql.traits import Traits, traits_of
 from policyguard.inspectors.sql.values import Relation, Value
 from policyguard.inspectors.sql.walk import Env, Made, Walk
 
 CACHED: Final = 2048
+
+_templates: Final = Templates()
 
 
 def inspect(
@@ -49,8 +52,9 @@ def inspect(
     Raises:
         PolicyGuardError: no dialect, or an unknown one.
 
-    Cost: O(length) and one walk of the syntax tree; the same text again costs a look-up. The key
-        is the exact text: literals can name columns.
+    Cost: O(length) and one walk of the syntax tree; the same text again costs a look-up, and a text
+        that differs only in values from an earlier one is split into tokens, but not parsed. Which
+        literals are values is told in `templates`: others can name columns.
     """
     traits = traits_of(dialect)
     if not isinstance(text, str):
@@ -67,10 +71,25 @@ def inspect(
         return answers
     key = (text, traits.name, catalog.version)
     known = session.memo.get(key)
-    if known is None:
-        known, left = _walked(text, traits, catalog, session.begin())
-        session.absorb(left)
-        if len(session.memo) < MAX_MEMO:
+    return known if known is not None else _anew(text, traits, catalog, session)
+
+
+def _anew(text: str, traits: Traits, catalog: Catalog, session: Session) -> tuple[Statement, ...]:
+    """The answers for a text that is new to a connection which was left something."""
+    statements = _split(text, traits)
+    if isinstance(statements, Statement):
+        return (statements,)
+    template = template_of(statements, text)
+    key = (template, traits.name, catalog.version)
+    known = session.memo.get(key) if template is not None else None
+    if known is not None:
+        return known
+    left = session.begin()
+    known = _answered(statements, text, traits, catalog, left)
+    session.absorb(left)
+    if len(session.memo) < MAX_MEMO:
+        session.memo[(text, traits.name, catalog.version)] = known
+        if template is not None and all(one.resolved for one in known):
             session.memo[key] = known
     return known
 
@@ -92,18 +111,33 @@ class _Key:
 
 @lru_cache(maxsize=CACHED)
 def _inspected(text: str, traits: Traits, key: _Key) -> tuple[tuple[Statement, ...], Left]:
-    return _walked(text, traits, key.catalog, Left())
+    statements = _split(text, traits)
+    if isinstance(statements, Statement):
+        return (statements,), Left()
+    template = template_of(statements, text)
+    known = _templates.get((template, traits, key)) if template is not None else None
+    if known is not None:
+        return known
+    left = Left()
+    answers = _answered(statements, text, traits, key.catalog, left)
+    if template is not None:
+        _templates.keep((template, traits, key), answers, left)
+    return answers, left
 
 
-def _walked(
-    text: str, traits: Traits, catalog: Catalog, left: Left
-) -> tuple[tuple[Statement, ...], Left]:
-    """The answer for each statement in order, and what they leave behind."""
+def _split(text: str, traits: Traits) -> list[list[Token]] | Statement:
+    """The tokens of each statement, or why there are none."""
     try:
-        statements = guard.split(text, traits, thin=True)
+        return guard.split(text, traits, thin=True)
     except Doubt as doubt:
         # Denies: a text that is refused before the parser is unresolved as a whole.
-        return (Statement("unknown", "unresolved", doubt.why),), left
+        return Statement("unknown", "unresolved", doubt.why)
+
+
+def _answered(
+    statements: list[list[Token]], text: str, traits: Traits, catalog: Catalog, left: Left
+) -> tuple[Statement, ...]:
+    """The answer for each statement in order; what they leave behind is added to `left`."""
     answers: list[Statement] = []
     for tokens in statements:
         if answers and not answers[-1].resolved:
@@ -111,7 +145,7 @@ def _walked(
             answers.append(Statement("unknown", "unresolved", why))
             continue
         answers.append(_one(tokens, text, traits, catalog, left))
-    return tuple(answers), left
+    return tuple(answers)
 
 
 def _one(

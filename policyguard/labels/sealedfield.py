@@ -7,6 +7,7 @@ Start reading at `sealed_schema`.
 from __future__ import annotations
 
 import typing
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError, ValidationError, core_schema
@@ -72,13 +73,40 @@ def sealed_schema(
     )
 
 
+def quiet_schema(schema: CoreSchema, data: str) -> CoreSchema:
+    """The same, but an error shows nothing of what came in: places in lists at most.
+
+    Args:
+        schema: of an annotation that holds a seal somewhere, such as a list of them.
+        data: what the `Category` around it says.
+    """
+
+    def validate(value: Any, check: core_schema.ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError as error:
+            # Denies: the value. A container of the wrong type would be quoted whole, keys too.
+            places = {_place(one["loc"]): None for one in error.errors(include_input=False)}
+            del value
+        raise _invalid(data, *places)
+
+    return core_schema.no_info_wrap_validator_function(validate, schema)
+
+
 def json_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """What a client sends: the type in brackets; what it gets: text."""
     return {"type": "string"} if handler.mode == "serialization" else handler(schema)
 
 
-def _invalid(data: str) -> ValidationError:
-    """An error of one field whose shown input is the placeholder."""
+def _place(where: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The numbers that a place starts with: a name further in may be a key, and that is data."""
+    return tuple(takewhile(lambda step: type(step) is int, where))
+
+
+def _invalid(data: str, *places: tuple[int | str, ...]) -> ValidationError:
+    """An error at one or some places whose shown input is the placeholder."""
     shown = f"<sealed {data}>"
     kind = PydanticCustomError("sealed", "The value can't be read as its type; it isn't shown")
-    return ValidationError.from_exception_data("Sealed", [{"type": kind, "input": shown}])
+    return ValidationError.from_exception_data(
+        "Sealed", [{"type": kind, "loc": place, "input": shown} for place in places or ((),)]
+    )

@@ -88,11 +88,17 @@ class Category:
         self, source: Any, handler: GetCoreSchemaHandler, /
     ) -> CoreSchema:
         """Nothing of its own for pydantic, but a sealed field learns its category from here."""
-        token = annotated.set((self.data, self.form) if _seals(source) else None)
+        sealed = _seals(source)
+        token = annotated.set((self.data, self.form) if sealed else None)
         try:
-            return handler(source)
+            schema = handler(source)
         finally:
             annotated.reset(token)
+        if not sealed:
+            return schema
+        from policyguard.labels.sealedfield import quiet_schema  # noqa: PLC0415 -- needs pydantic
+
+        return quiet_schema(schema, self.data)
 
 
 class TypedPart(NamedTuple):

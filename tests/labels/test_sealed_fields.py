@@ -110,6 +110,38 @@ def test_errors_do_not_quote_what_is_to_be_sealed(value: object) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ({"x": CANARY}, ("tags",)),
+        (CANARY, ("tags",)),
+        ([CANARY, {CANARY: 1}], ("tags", 1)),
+        ([[CANARY]], ("tags", 0)),
+    ],
+)
+def test_errors_of_a_container_of_seals_quote_nothing(value: object, where: object) -> None:
+    """A list of seals that gets something else says where, and nothing of what it got."""
+    with pytest.raises(pydantic.ValidationError) as caught:
+        account(tags=value)
+    (error,) = caught.value.errors()
+    assert (error["loc"], error["type"]) == (where, "sealed")
+    shown = str(caught.value) + repr(caught.value) + str(error) + caught.value.json()
+    assert "canary" not in shown
+    assert caught.value.__context__ is None
+
+
+def test_keys_beside_seals_are_in_no_error() -> None:
+    """A dict's keys may be data: what is wrong under one is told without it."""
+
+    class Book(pydantic.BaseModel):
+        by_name: Annotated[dict[str, Sealed[str]], Category(EMAIL)]
+
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Book.model_validate({"by_name": {CANARY: [1]}})
+    assert caught.value.errors()[0]["loc"] == ("by_name",)
+    assert "canary" not in str(caught.value) + caught.value.json()
+
+
 def test_a_field_without_a_category_is_refused() -> None:
     """The class can't be made, and the error says how to write it."""
     with pytest.raises(TermError, match="names no data category") as caught:

@@ -227,11 +227,10 @@ class _Listener:
         same = [own for own, _ in owner.relation.columns if own.casefold() == name.casefold()]
         if not name or len(same) != 1:
             raise Used
-        denied = self._of(value)
+        # A subquery's column becomes NULL inside of it, and keeps its name.
+        denied = self._of(value) if owner.relation.base else frozenset()
         if denied and not self._all_of(value):
-            if owner.relation.base:
-                raise Used
-            denied = frozenset()
+            raise Used
         return Cell(name, owner.alias, denied)
 
 

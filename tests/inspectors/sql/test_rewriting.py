@@ -58,6 +58,9 @@ POSTGRES = {
     "WITH t AS (SELECT id, email FROM users) SELECT t.email, t.id FROM t": (
         f"WITH t AS (SELECT id, {T} AS email FROM users) SELECT {T} AS email, t.id FROM t"
     ),
+    "SELECT s.* FROM (SELECT id, email AS Mail FROM users) s": (
+        f"SELECT s.* FROM (SELECT id, {T} AS Mail FROM users) AS s"
+    ),
     "SELECT id FROM (SELECT id, email FROM users) s": (
         f"SELECT id FROM (SELECT id, {T} AS email FROM users) AS s"
     ),

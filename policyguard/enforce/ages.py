@@ -38,7 +38,7 @@ class Ages:
     Cost: some 2 us a row and clock; a decision for each label and day that is new.
     """
 
-    __slots__ = ("_clocks", "_fine", "_guard", "_names", "_now")
+    __slots__ = ("_clocks", "_fine", "_guard", "_names", "_now", "_under")
 
     def __init__(
         self,
@@ -49,7 +49,8 @@ class Ages:
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._guard, self._clocks, self._names, self._now = guard, clocks, names, now
-        self._fine: set[tuple[str, int]] = set()
+        self._fine: set[tuple[int, str, int]] = set()
+        self._under: tuple[object, ...] = ()
 
     def seen(self, row: Any) -> None:
         """Judge what is too old in a row.
@@ -57,15 +58,20 @@ class Ages:
         Raises:
             PolicyViolation: a retention has ended, and the mode is block.
         """
+        scope = current_scope()
+        under = (self._guard.in_force, scope, None if scope is None else scope.known())
+        if under != self._under:
+            # Another policy, another person, another answer of the store: look again.
+            self._under, self._fine = under, set()
         for clock in self._clocks:
             days = self._days(row, clock.place)
-            if days is None or days <= 0 or (clock.event, days) in self._fine:
+            known = (clock.place, clock.event, days or 0)
+            if days is None or days <= 0 or known in self._fine:
                 continue
             old = [label for label in clock.labels if self._too_old(label, clock.event, days)]
             if not old:
-                self._fine.add((clock.event, days))
+                self._fine.add(known)
                 continue
-            scope = current_scope()
             found = [(label, "", "strong") for label in old]
             observed = {"data_age": timedelta(days=days)}
             reader = scope.reader if scope else SELF
@@ -84,13 +90,26 @@ class Ages:
     def _days(self, row: Any, place: int) -> int | None:
         """Full days since a row's clock began; None if it can't be told."""
         try:
-            value = row[self._names[place]] if isinstance(row, Mapping) else row[place]
-            began = _moment(value)
-            return None if began is None else (self._now() - began).days
+            began = [found for value in self._values(row, place) if (found := _moment(value))]
+            return (self._now() - min(began)).days if began else None
         except Exception:  # noqa: BLE001 - rows are a driver's, the clock the system's
             # Denies nothing by itself: an age that can't be told is unknown, which the language
             # says does not end a retention.
             return None
+
+    def _values(self, row: Any, place: int) -> list[Any]:
+        """The clock's value; of a row that is a mapping all that may be it: the oldest counts.
+
+        Drivers spell names in their own case, and two columns of one name show once.
+        """
+        if not isinstance(row, Mapping):
+            return [row[place]]
+        name = self._names[place].casefold()
+        once = sum(one.casefold() == name for one in self._names) == 1
+        found = [value for key, value in row.items() if str(key).casefold() == name]
+        if once and found:
+            return found
+        return [value for value in row.values() if isinstance(value, date | str)]
 
 
 def _moment(value: object) -> datetime | None:
@@ -100,7 +119,11 @@ def _moment(value: object) -> datetime | None:
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     if isinstance(value, str):
-        return _moment(datetime.fromisoformat(value.strip()))
+        try:
+            return _moment(datetime.fromisoformat(value.strip()))
+        except ValueError:
+            # Denies nothing: a text that is no day has no age.
+            return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = value / 1000 if abs(value) > _MILLISECONDS else value
         return datetime.fromtimestamp(seconds, UTC)

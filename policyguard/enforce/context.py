@@ -37,6 +37,8 @@ class Scope:
         route: the route or job, for modes and reports.
         id: random, one for each outermost scope: a percentage takes a request whole or not at all.
         parent: the scope to go back to.
+        gpc: whoever asked opted out of sale and advertising by a signal of the browser.
+        asker: who that was; None if nobody knew.
         owner: the object that entered it.
         inner: what was worked out for this scope, by who asked: scopes of decorated functions, and
             sinks whose flows are allowed here.
@@ -44,7 +46,9 @@ class Scope:
 
     __slots__ = (
         "_known",
+        "asker",
         "facts",
+        "gpc",
         "id",
         "inner",
         "owner",
@@ -68,6 +72,8 @@ class Scope:
             self.subject: object = None
             self.facts: Facts = NO_FACTS
             self.persons: tuple[Person, ...] = ()
+            self.gpc = False
+            self.asker: object = None
             self.reader = SELF
             # Whoever enters the outermost scope says where values are remembered.
             self.registry: Remembers | None = None
@@ -77,6 +83,7 @@ class Scope:
             self.purpose, self.path = parent.purpose, parent.path
             self.subject, self.facts = parent.subject, parent.facts
             self.persons = parent.persons
+            self.gpc, self.asker = parent.gpc, parent.asker
             self.reader, self.registry = parent.reader, parent.registry
             self.route, self.id = parent.route, parent.id
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from policyguard.enforce.context import Entered, Scope, current_scope, restore
 from policyguard.enforce.decorators import PurposeEntry
-from policyguard.enforce.inforce import InForce
 from policyguard.enforce.judge import Judge
 from policyguard.policy.flow import NO_FACTS, Facts
 from policyguard.policy.terms import at_or_below
@@ -75,19 +74,38 @@ class Entering(Judge):
             named.recipient(reader)
         if facts:
             self._mistaken(facts)
-        many = _batch(subject, subjects)
+        return self._entered(
+            subject, _batch(subject, subjects), facts, purpose, reader, route=route
+        )
+
+    def _entered(
+        self,
+        subject: object,
+        many: tuple[object, ...] | None,
+        facts: Mapping[str, Any] | None,
+        purpose: str | None,
+        reader: str | None = None,
+        *,
+        route: str = "",
+        gpc: bool = False,
+    ) -> Entered:
+        """The way into a scope whose words are checked."""
 
         def make(scope: Scope, persons: tuple[Person, ...] | None) -> None:
             if scope.registry is None:
                 scope.registry = self.recent.opened()
             if persons is not None:
                 # Before anybody knew who asks, they may have said no: that stays theirs.
-                refused = _refused(scope) if many is None and scope.subject is None else {}
+                refused = _refused(scope) if scope.subject is None else {}
                 scope.subject = subject if many is None else many
                 scope.persons = persons
                 scope.facts = _with(refused, facts)
             elif facts:
                 scope.facts = scope.facts.merged(facts)
+            if gpc:
+                scope.gpc, scope.asker = True, subject
+            if scope.gpc and (gpc or persons is not None) and _may_be_asker(scope, many):
+                self.signal(scope)
             scope.reader = reader or scope.reader
             scope.route = route or scope.route
             if purpose is not None:
@@ -116,12 +134,14 @@ class Entering(Judge):
             gpc: the request says `Sec-GPC: 1`: an opt-out of sale and of all advertising.
         """
         route = self.in_force.routes.find(method, path)
-        return self.context(
-            subject=subject,
-            facts=self._facts(facts, region, gpc=gpc),
-            purpose=self._known_purpose(route.purpose if route else None),
+        return self._entered(
+            subject,
+            None,
+            self._facts(facts, region),
+            self._known_purpose(route.purpose if route else None),
             # The pattern, not the path: a path may hold personal data.
             route=route.name if route else "",
+            gpc=gpc,
         )
 
     def job(
@@ -145,29 +165,35 @@ class Entering(Judge):
             gpc: the person opted out of sale and advertising.
         """
         found = self.in_force.jobs.find(name)
-        return self.context(
-            subject=subject,
-            facts=self._facts(facts, region, gpc=gpc),
-            purpose=self._known_purpose(found.purpose if found else purpose),
+        return self._entered(
+            subject,
+            None,
+            self._facts(facts, region),
+            self._known_purpose(found.purpose if found else purpose),
             route=name,
+            gpc=gpc,
         )
 
     def route_purpose(self, method: str, path: str) -> str | None:
         """The purpose that the configuration gives a route, None if it names none."""
         return self.in_force.routes.purpose(method, path)
 
-    def _facts(
-        self, facts: Mapping[str, Any] | None, region: str | None, *, gpc: bool
-    ) -> Mapping[str, Any]:
+    def signal(self, scope: Scope) -> None:
+        """Lay the opt-out of a browser's signal over what is known in a scope.
+
+        Every declared purpose that GPC speaks of is named, so that no narrower answer of the past
+        stands against it.
+        """
+        purposes = self.in_force.snapshot.context.taxonomy.purposes.phrases
+        meant = (name for name in purposes if any(at_or_below(name, root) for root in _GPC_ROOTS))
+        scope.facts = scope.facts.merged({"opt_out": dict.fromkeys(meant, True)})
+
+    def _facts(self, facts: Mapping[str, Any] | None, region: str | None) -> Mapping[str, Any]:
         found = dict(facts or {})
         if region is not None:
             found["region"] = region
-        if gpc:
-            given = found.get("opt_out")
-            found["opt_out"] = {
-                **(given if isinstance(given, Mapping) else {}),
-                **_opted_out(self.in_force),
-            }
+        if found:
+            self._mistaken(found)
         return found
 
     def _known_purpose(self, purpose: str | None) -> str | None:
@@ -207,13 +233,16 @@ def _refused(scope: Scope) -> dict[str, dict[str, bool]]:
     return {"opt_out": found} if found else {}
 
 
-def _opted_out(now: InForce) -> dict[str, bool]:
-    """An opt-out of each purpose that GPC speaks of.
+def _may_be_asker(scope: Scope, many: tuple[object, ...] | None) -> bool:
+    """Whether a scope is about whoever sent the signal, or may be.
 
-    Every declared one is named, so that no narrower answer of the past stands against the signal.
+    Where nobody knew who asks, whoever is named first is taken for them.
     """
-    purposes = now.snapshot.context.taxonomy.purposes.phrases
-    return {name: True for name in purposes if any(at_or_below(name, root) for root in _GPC_ROOTS)}
+    asker = scope.asker
+    if asker is None:
+        scope.asker = scope.subject if many is None else None
+        return True
+    return scope.subject is None or any(_same(asker, one) for one in many or (scope.subject,))
 
 
 class PersonEntered(Entered):

@@ -15,7 +15,8 @@ class Proofs:
     """The facts proven for each table of one statement.
 
     A condition on a `fact` column proves it for the rows of its own table, and for those of tables
-    joined to it by the columns that say whose row it is: those rows are of the same person.
+    joined to it by the columns that say whose row it is: those rows are of the same person. Where a
+    row may be about several people nothing is proven.
     """
 
     __slots__ = ("_facts", "_map", "_same")
@@ -23,16 +24,16 @@ class Proofs:
     def __init__(self, statement: Statement, data_map: DataMap) -> None:
         self._map = data_map
         self._same: dict[str, str] = {}
+        self._facts: dict[str, dict[tuple[str, str], bool | int | str | None]] = {}
         if not statement.facts:
-            self._facts: dict[str, dict[tuple[str, str], bool | int | str | None]] = {}
             return
         for left, right in statement.links:
-            if self._subject(left) and self._subject(right):
+            if self._says_whose(left) and self._says_whose(right):
                 self._same[self._person(_table(left))] = self._person(_table(right))
-        self._facts = {}
         for fact in statement.facts:
-            found = self._entry(fact.column)
-            if found is not None and found.fact:
+            table, _, name = fact.column.rpartition(".")
+            found = data_map.column(table, name)
+            if found is not None and found.fact and data_map.whose_row(table) is not None:
                 self._add(fact, found)
 
     def of(self, column: str) -> Proven:
@@ -55,13 +56,11 @@ class Proofs:
         # Two conditions that contradict each other prove nothing: there are no such rows.
         known[key] = value if known.get(key, value) == value else None
 
-    def _entry(self, column: str) -> ColumnLabel | None:
+    def _says_whose(self, column: str) -> bool:
+        """Whether a column says whose row it is, and no other of its table does."""
         table, _, name = column.rpartition(".")
-        return self._map.column(table, name)
-
-    def _subject(self, column: str) -> bool:
-        found = self._entry(column)
-        return found is not None and found.subject
+        whose = self._map.whose_row(table)
+        return bool(whose) and str(whose).casefold() == name.casefold()
 
     def _person(self, table: str) -> str:
         """The table that stands for all tables whose rows are of the same person."""

@@ -131,15 +131,20 @@ class DataMap:
         }
         return tuple(found)
 
-    def subject_columns(self, table: str) -> tuple[str, ...]:
-        """The columns, written without a pattern, that say whose row it is."""
-        found = {
-            name: None
-            for _, t, _ in self._matching(table)
-            for name, entry in t.columns.items()
-            if entry.subject and not NamePattern(name).wild
-        }
-        return tuple(found)
+    def whose_row(self, table: str) -> str | None:
+        """The column that says whose row it is.
+
+        Returns:
+            "" if none does; None if several do, or may: then a row is about several people.
+        """
+        found: dict[str, str] = {}
+        for _, t, _ in self._matching(table):
+            for name, entry in t.columns.items():
+                if entry.subject and NamePattern(name).wild:
+                    return None
+                if entry.subject:
+                    found[name.casefold()] = name
+        return None if len(found) > 1 else next(iter(found.values()), "")
 
     def field(self, path: str) -> tuple[Label, ...]:
         """The labels of a key of a payload or model.

@@ -59,7 +59,7 @@ def test_what_a_table_says_counts_for_its_partitions() -> None:
         schema,
     )
     assert labels.clock("chats_1", "last") == "at"
-    assert labels.subject_columns("chats_1") == ("who",)
+    assert labels.whose_row("chats_1") == "who"
     assert labels.table_recipient("chats_1") == "partner"
 
 

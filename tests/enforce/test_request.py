@@ -257,3 +257,33 @@ def test_a_guard_without_routes_takes_requests_too() -> None:
     asked = guard()
     with asked.request("GET", "/"):
         assert asked.current_purpose() is None
+
+
+def test_a_signal_stays_with_whoever_sent_it(tmp_path: Path) -> None:
+    """Through other people, nobody and batches, and back: it counts wherever it may be theirs."""
+    asked = asking(tmp_path)
+
+    def opted_out() -> bool | None:
+        scope = current_scope()
+        assert scope is not None
+        return scope.known()[0].opt_out.get("marketing.advertising")
+
+    with asked.request("POST", "/ads", subject="ann", gpc=True):
+        with asked.context(subject="bea"):
+            assert opted_out() is None
+            with asked.context(subject="ann"):
+                assert opted_out()
+        with asked.context(subject=None):
+            assert opted_out()
+            with asked.context(subject="ann"):
+                assert opted_out()
+        with asked.context(subjects=["bea", "ann"]):
+            assert opted_out()
+        with asked.context(subjects=["bea"]):
+            assert opted_out() is None
+        with asked.job("letters"):
+            assert opted_out()
+    with asked.request("POST", "/ads", gpc=True), asked.context(subjects=["bea"]):
+        assert opted_out()
+    with asked.context(subject="ann"), asked.request("POST", "/ads", subject="ann", gpc=True):
+        assert opted_out()

@@ -67,6 +67,17 @@ tables:
       user_id: {{subject: true}}
       number: system
       name: user.name
+  messages:
+    columns:
+      sender_id: {{subject: true}}
+      rcpt_id: {{subject: true}}
+      subject_line: user.name
+      agreed: {{fact: consent, purpose: {LETTERS}}}
+  numbers:
+    clock: {{last_interaction: made}}
+    columns:
+      number: system
+      made: system
   chats:
     clock: {{last_interaction: spoken_at}}
     columns:
@@ -132,6 +143,25 @@ PROOFS = {
          " WHERE u.opt_in AND u.country = 'DE'"), {"unknown_facts", "not_covered"}),
     "not joined at all":
         ("SELECT name FROM names, users WHERE opt_in AND country = 'DE'", {"unknown_facts"}),
+    "another table's outer join": (
+        ("SELECT name FROM users u CROSS JOIN names n LEFT JOIN chats c ON u.id = n.user_id"
+        " WHERE u.opt_in AND u.country = 'DE'"),
+        {"unknown_facts"},
+    ),
+    "an outer join of its own": (
+        ("SELECT name FROM users u LEFT JOIN names n ON u.id = n.user_id"
+        " WHERE u.opt_in AND u.country = 'DE'"),
+        {"permitted"},
+    ),
+    "over a row of two people": (
+        ("SELECT n.name FROM messages m JOIN users u ON m.sender_id = u.id"
+        " JOIN names n ON m.rcpt_id = n.user_id WHERE u.opt_in AND u.country = 'DE'"),
+        {"unknown_facts"},
+    ),
+    "of a row of two people": (
+        "SELECT subject_line FROM messages WHERE agreed",
+        {"unknown_facts"},
+    ),
     "read twice":
         ("SELECT a.email FROM users a, users b WHERE b.opt_in AND b.country = 'DE'",
          {"unknown_facts"}),
@@ -231,3 +261,29 @@ def test_without_its_clock_a_row_has_no_age(guard: Guard) -> None:
         check = guard.sql("SELECT body FROM chats", dialect="postgres")
         assert check.clocks == ()
         Rows(guard, check).seen([("hello",)])
+
+
+def test_each_clock_is_looked_at_by_itself(guard: Guard) -> None:
+    """That one column of an age was fine says nothing about another of the same age."""
+    old = datetime.now(UTC) - timedelta(days=365)
+    text = "SELECT n.number, n.made, c.body, c.spoken_at FROM numbers n, chats c"
+    with guard.context(purpose=SUPPORT):
+        check = guard.sql(text, dialect="postgres")
+        with pytest.raises(PolicyViolation):
+            Rows(guard, check).seen([(1, old, "hello", old)])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"BODY": "hello", "SPOKEN_AT": YEAR_AGO},
+        {"body": "hello", "when": YEAR_AGO},
+        {"body": "hello", "when": YEAR_AGO.isoformat()},
+    ],
+)
+def test_a_row_by_names_is_as_old_as_its_clock(guard: Guard, row: dict[str, Any]) -> None:
+    """However the driver spells the name; if it isn't found, the oldest day of the row counts."""
+    with guard.context(purpose=SUPPORT):
+        check = guard.sql("SELECT body, spoken_at FROM chats", dialect="postgres")
+        with pytest.raises(PolicyViolation):
+            Rows(guard, check).seen([row])

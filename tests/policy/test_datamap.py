@@ -86,7 +86,7 @@ def test_columns_that_name_a_person_or_a_fact() -> None:
     """They carry no label unless they say so."""
     labels = build()
     assert labels.column("users", "id") == ColumnLabel(subject=True)
-    assert labels.subject_columns("users") == ("id",)
+    assert labels.whose_row("users") == "id"
     consent = labels.column("users", "marketing_opt_in")
     assert consent == ColumnLabel(fact="consent", purpose="marketing")
     assert labels.column("users", "country") == ColumnLabel(fact="region")

@@ -42,11 +42,9 @@ def facts_of(walk: Walk, tree: exp.Expr) -> tuple[tuple[Fact, ...], tuple[Link, 
         for column in own.bases(pair[0])
         for value in (pair[1],)
     ]
-    for join in query.args.get("joins") or ():
-        # Of an outer join too: a row either meets it, or holds nothing of the other table.
-        tests += [] if join.args.get("on") is None else _conjuncts(join.args["on"])
     links = [link for test in tests for link in own.links(test)]
-    links += [link for join in query.args.get("joins") or () for link in own.using(join)]
+    for join in query.args.get("joins") or ():
+        links += own.joined(join)
     return tuple(dict.fromkeys(facts)), tuple(dict.fromkeys(links))
 
 
@@ -91,18 +89,33 @@ class _Own:
             return []
         return self._pairs(self.bases(left), self.bases(right))
 
-    def using(self, join: exp.Join) -> list[Link]:
-        """The base columns that USING says are equal, between two tables."""
-        named = [part.name for part in join.args.get("using") or ()]
-        found = [self.bases(exp.column(name)) for name in named]
-        # More than two tables may have the column; which of them are meant can't be told here.
-        pairs = [both for both in found if len(both) == len(_SIDES)]
-        return [link for left, right in pairs for link in self._pairs([left], [right])]
+    def joined(self, join: exp.Join) -> list[Link]:
+        """The base columns that a join says are equal.
+
+        Of an outer join too, as far as one of the two is of the table that is joined: a row either
+        meets it, or holds nothing of one side. Two other tables stay side by side if it fails.
+        """
+        table = join.this
+        name = (table.alias or table.name).casefold() if isinstance(table, exp.Table) else ""
+        base = self._bases.get(self._tables.get(name, ""), "").casefold()
+        on = join.args.get("on")
+        found = [
+            link for test in (_conjuncts(on) if on is not None else ()) for link in self.links(test)
+        ]
+        for part in join.args.get("using") or ():
+            columns = self.bases(exp.column(part.name))
+            # More than two tables may have the column; which of them are meant can't be told here.
+            found += self._pairs(columns[:1], columns[1:]) if len(columns) == len(_SIDES) else []
+        return [link for link in found if base in {_table_of(column) for column in link}]
 
     @staticmethod
     def _pairs(left: list[str], right: list[str]) -> list[Link]:
         # A bare name that may be one of several tables links nothing.
         return [(left[0], right[0])] if len(left) == len(right) == 1 else []
+
+
+def _table_of(column: str) -> str:
+    return column.rpartition(".")[0].casefold()
 
 
 def _from_tables(tree: exp.Expr) -> list[exp.Table]:

@@ -16,6 +16,8 @@ from policyguard.inspectors.sql.tables import table_relation
 from policyguard.inspectors.sql.values import Columns, Relation, Value, union
 from policyguard.inspectors.sql.walk import Env, Walk, nodes, only, unknown
 
+# Elsewhere SEMI and ANTI are names like any other, so that `users ANTI JOIN x` joins as ever.
+_HALF_JOINS: Final = frozenset({"spark", "databricks", "duckdb", "clickhouse"})
 # Where `*` shows a column of USING at its place in the left table; elsewhere it comes first.
 _KEYS_IN_PLACE: Final = frozenset({"sqlite", "duckdb", "clickhouse"})
 _KINDS: Final = frozenset(
@@ -202,7 +204,8 @@ def join_all(walk: Walk, joins: list[exp.Expr], scope: Scope, env: Env) -> froze
             *("match_condition", "directed"),
         )
         kind = str(join.args.get("kind") or "").upper()
-        if kind not in _KINDS:
+        half = kind in {"SEMI", "ANTI"}
+        if kind not in _KINDS or (half and walk.traits.name not in _HALF_JOINS):
             raise unknown(join)
         before, flat, merged = len(scope.seen), scope.flat, dict(scope.merged)
         shape |= add_source(walk, join.this, scope, env)
@@ -210,7 +213,7 @@ def join_all(walk: Walk, joins: list[exp.Expr], scope: Scope, env: Env) -> froze
             for part in nodes(join.args.get(key)):
                 shape |= walk.use(walk.value(part, scope, env).sources, "join")
         shape |= _laid_out(walk, join, before, scope)
-        if kind in {"SEMI", "ANTI"}:
+        if half:
             # Only the left side goes on.
             del scope.seen[before:]
             scope.flat, scope.merged = flat, merged

@@ -8,7 +8,8 @@ bodies and background tasks::
 The purpose is that of the configured route; a request whose route names none runs without a
 purpose, so what it reads or sends is denied. It is pure ASGI: endpoints in threads, `create_task`
 and `to_thread` see the scope, because they copy the context. What the subject store knows about the
-person is fetched, with `await`, before the application runs.
+person is fetched, with `await`, before the application runs. The functions below are called in the
+request's scope as well: what they read is labelled for the whole request.
 
 | argument | meaning |
 | --- | --- |
@@ -107,26 +108,27 @@ class PolicyguardMiddleware:
             return
         response = _Response(self.guard, scope, send)
         try:
-            async with await self._entered(scope):
-                await self.app(scope, receive, response.send)
+            # What the functions read is remembered for the whole request, so the scope around both
+            # holds the labelled values.
+            with self.guard.context():
+                async with await self._entered(scope):
+                    await self.app(scope, receive, response.send)
         except (PolicyViolation, BaseExceptionGroup) as error:
             # Denies: the flow is stopped already; this only says how the client learns of it.
             if not await response.refused(error):
                 raise
 
     async def _entered(self, scope: Scope) -> AbstractAsyncContextManager[Any]:
-        facts = await self._ask("facts", scope)
+        route = str(scope.get("method", "WEBSOCKET")), str(scope.get("path", "/"))
+        gpc = any("1" in value for value in _values(scope, b"sec-gpc"))
+        with self.guard.request(*route, gpc=gpc):
+            facts = await self._ask("facts", scope)
+            subject = await self._ask("subject", scope)
+            region = await self._region(scope)
         if facts is not None and not isinstance(facts, Mapping):
             self._tell("`facts` gave no mapping")
             facts = None
-        return self.guard.request(
-            str(scope.get("method", "WEBSOCKET")),
-            str(scope.get("path", "/")),
-            subject=await self._ask("subject", scope),
-            facts=facts,
-            region=await self._region(scope),
-            gpc=any("1" in value for value in _values(scope, b"sec-gpc")),
-        )
+        return self.guard.request(*route, subject=subject, facts=facts, region=region, gpc=gpc)
 
     async def _region(self, scope: Scope) -> str | None:
         if not self._region_header:
@@ -141,7 +143,8 @@ class PolicyguardMiddleware:
             return None
         try:
             found = ask(scope)
-            return await found if isawaitable(found) else found
+            found = await found if isawaitable(found) else found
+            return _copied(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now. The error's text may hold
             # data, so only its kind is told.
@@ -209,6 +212,13 @@ def _only(error: BaseException) -> PolicyViolation | None:
 def _values(scope: Scope, header: bytes) -> list[str]:
     headers = scope.get("headers") or ()
     return [value.decode("latin-1") for name, value in headers if name.lower() == header]
+
+
+def _copied(facts: Any) -> Any:
+    """Facts as plain dicts: a mapping of the application's may fail while it is read."""
+    if not isinstance(facts, Mapping):
+        return facts
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in dict(facts).items()}
 
 
 def _code(region: object) -> str | None:

@@ -227,6 +227,15 @@ async def _consents(scope: Any) -> Any:
     return {"consent": {ADS: True}}
 
 
+class _Broken(dict[str, Any]):
+    """Facts that fail while they are read, as rows that are fetched only then do."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError(ADDRESS)
+
+    keys = items = __iter__
+
+
 FACTS: dict[str, tuple[Any, str]] = {
     "given": (lambda scope: {"consent": {ADS: True}}, "allow"),
     "given later": (_consents, "allow"),
@@ -235,6 +244,8 @@ FACTS: dict[str, tuple[Any, str]] = {
     "raises later": (_raises_later, "conditional"),
     "no mapping": (lambda scope: [("consent", {ADS: True})], "conditional"),
     "wrong types": (lambda scope: {"consent": "yes", "age": "old"}, "conditional"),
+    "can't be read": (lambda scope: _Broken(consent={ADS: True}), "conditional"),
+    "can't be read inside": (lambda scope: {"consent": _Broken({ADS: True})}, "conditional"),
 }
 
 
@@ -244,6 +255,25 @@ def test_what_cannot_be_found_out_is_unknown(facts: Any, verdict: str, subject: 
     """A callable that raises or gives rubbish leaves the facts unknown; the request goes on."""
     with served(application(made(), {}, facts=facts, subject=subject)) as client:
         assert client.get("/ads/anna").json() == {"verdict": verdict}
+
+
+def test_what_the_functions_read_is_known_to_the_application() -> None:
+    """A row that says who asks is labelled for the whole request; they run for its purpose."""
+    installed, seen, found = made(), Seen(), list[str]()
+
+    async def subject(scope: Any) -> str:
+        seen["subject"] = now()
+        installed.remember(ADDRESS, installed.label(EMAIL))
+        return "anna"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen["application"] = now()
+        found.extend(label.data for label, _, _ in installed.labels_in(f"to {ADDRESS}"))
+
+    request = {"type": "http", "method": "GET", "path": "/account/anna", "headers": []}
+    asyncio.run(PolicyguardMiddleware(app, installed, subject)(request, None, None))  # type: ignore[arg-type]  # neither reads nor answers
+    assert seen == {"subject": (ACCOUNT, None), "application": (ACCOUNT, "anna")}
+    assert found == [EMAIL]
 
 
 def test_a_record_names_the_pattern_never_the_path() -> None:

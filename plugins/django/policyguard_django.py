@@ -84,14 +84,14 @@ class PolicyguardMiddleware:
         # What the callables read is remembered for the whole request, so the scope around both
         # holds the labelled values.
         with self._guard.context():
-            with self._guard.request(*_route(request)):
+            with self._guard.request(*_route(request), gpc=_gpc(request)):
                 known = {name: self._ask(name, request) for name in self._asks}
             with self._entered(request, **known):
                 return _kept(self._get_response(request))
 
     async def _serve(self, request: Any) -> Any:
         with self._guard.context():
-            with self._guard.request(*_route(request)):
+            with self._guard.request(*_route(request), gpc=_gpc(request)):
                 known = {name: await self._await(name, request) for name in self._asks}
             async with self._entered(request, **known):
                 return _kept(await self._get_response(request))
@@ -105,14 +105,14 @@ class PolicyguardMiddleware:
             subject=subject,
             facts=facts,
             region=region if isinstance(region, str) and is_region(region) else None,
-            # Only `1` is in the standard. Servers join repeated headers; a 1 among them counts.
-            gpc="1" in request.headers.get("Sec-GPC", ""),
+            gpc=_gpc(request),
         )
 
     def _ask(self, name: str, request: Any) -> Any:
         try:
             found = self._asks[name](request)
-            return async_to_sync(_plain)(found) if isawaitable(found) else found
+            found = async_to_sync(_plain)(found) if isawaitable(found) else found
+            return _copied(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now.
             return self._failed(name, error)
@@ -123,7 +123,8 @@ class PolicyguardMiddleware:
             # As Django does with sync views: its ORM refuses to run on an event loop.
             off_loop = not isinstance(ask, _Header) and not iscoroutinefunction(ask)
             found = await sync_to_async(ask)(request) if off_loop else ask(request)
-            return await found if isawaitable(found) else found
+            found = await found if isawaitable(found) else found
+            return _copied(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now.
             return self._failed(name, error)
@@ -152,6 +153,18 @@ class PolicyguardMiddleware:
 def _route(request: Any) -> tuple[str, str]:
     # Below the mount point: what the URL configuration sees.
     return str(request.method), str(request.path_info)
+
+
+def _gpc(request: Any) -> bool:
+    # Only `1` is in the standard. Servers join repeated headers; a 1 among them counts.
+    return "1" in request.headers.get("Sec-GPC", "")
+
+
+def _copied(facts: Any) -> Any:
+    """Facts as plain dicts: a mapping of the project's may fail while it is read."""
+    if not isinstance(facts, Mapping):
+        return facts
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in dict(facts).items()}
 
 
 # The settings, read when Django starts.

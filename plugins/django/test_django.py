@@ -495,6 +495,15 @@ async def _consents(request: Any) -> Any:
     return {"consent": {ADS: True}}
 
 
+class _Broken(dict[str, Any]):
+    """Facts that fail while they are read, as rows that are fetched only then do."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError(ADDRESS)
+
+    keys = items = __iter__
+
+
 FACTS: dict[str, tuple[Any, str]] = {
     "given": (lambda request: {"consent": {ADS: True}}, "allow"),
     "given later": (_consents, "allow"),
@@ -503,6 +512,8 @@ FACTS: dict[str, tuple[Any, str]] = {
     "raises later": (_raises_later, "conditional"),
     "no mapping": (lambda request: [("consent", {ADS: True})], "conditional"),
     "wrong types": (lambda request: {"consent": "yes", "age": "old"}, "conditional"),
+    "can't be read": (lambda request: _Broken(consent={ADS: True}), "conditional"),
+    "can't be read inside": (lambda request: {"consent": _Broken({ADS: True})}, "conditional"),
 }
 
 

@@ -18,7 +18,8 @@ stays entered until its own code leaves it.
 | `region_header` | the header that a proxy of yours sets to an ISO code, such as `CF-IPCountry` |
 | `route` | the environ to a name for requests that no configured route fits |
 
-A function that fails means: unknown. `Sec-GPC` counts always. A header is written by whoever sends
+They are called in the request's scope as well: what they read is labelled for the whole request. A
+function that fails means: unknown. `Sec-GPC` counts always. A header is written by whoever sends
 the request, so a region is read from one only where it is named here.
 
 Start reading at `PolicyguardWsgi.__call__`, then `_Steps`.
@@ -34,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from policyguard.enforce.context import Scope, current_scope, restore
+from policyguard.enforce.context import Entered, current_scope, restore
 from policyguard.enforce.violation import PolicyViolation
 from policyguard.errors import PluginError
 from policyguard.policy.regions import is_region
@@ -115,25 +116,28 @@ class PolicyguardWsgi:
         return kind(body, steps, response)
 
     def _steps(self, environ: Environ) -> _Steps:
-        method = str(environ.get("REQUEST_METHOD", "GET"))
-        path = _path(environ)
-        facts = self._ask("facts", environ)
+        route = str(environ.get("REQUEST_METHOD", "GET")), _path(environ)
+        gpc = "1" in str(environ.get("HTTP_SEC_GPC", ""))
+        steps = _Steps()
+        # What the functions read is remembered for the whole request, so the scope around both
+        # holds the labelled values.
+        steps.enter(self.guard.context())
+        known = steps.run(self._known, environ, self.guard.request(*route, gpc=gpc))
+        steps.enter(self.guard.request(*route, **known, gpc=gpc))
+        if self.guard.routes.find(*route) is None:
+            name = steps.run(self._ask, "route", environ)
+            if isinstance(name, str) and name:
+                steps.enter(self.guard.context(route=name))
+        return steps
+
+    def _known(self, environ: Environ, entered: Entered) -> dict[str, Any]:
+        with entered:
+            facts = self._ask("facts", environ)
+            subject, region = self._ask("subject", environ), self._region(environ)
         if facts is not None and not isinstance(facts, Mapping):
             self._tell("`facts` gave no mapping")
             facts = None
-        request = self.guard.request(
-            method,
-            path,
-            subject=self._ask("subject", environ),
-            facts=facts,
-            region=self._region(environ),
-            gpc="1" in str(environ.get("HTTP_SEC_GPC", "")),
-        )
-        if self.guard.routes.find(method, path) is None:
-            name = self._ask("route", environ)
-            if isinstance(name, str) and name:
-                return _Steps(request, self.guard.context(route=name))
-        return _Steps(request)
+        return {"subject": subject, "facts": facts, "region": region}
 
     def _region(self, environ: Environ) -> str | None:
         if self._region_key:
@@ -146,7 +150,8 @@ class PolicyguardWsgi:
         if ask is None:
             return None
         try:
-            return ask(environ)
+            found = ask(environ)
+            return _copied(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now. The error's text may hold
             # data, so only its kind is told.
@@ -166,23 +171,21 @@ class _Steps:
     Safe from whichever thread the server takes for a step, one after the other.
     """
 
-    __slots__ = ("_begun", "_entered", "_scope", "_stack")
+    __slots__ = ("_scope", "_stack")
 
-    def __init__(self, *entered: Any) -> None:
-        self._entered, self._stack = entered, ExitStack()
-        self._begun = False
-        self._scope: Scope | None = None
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._scope = current_scope()
+
+    def enter(self, entered: Entered) -> None:
+        """Enter one more scope; all further steps run in it."""
+        self.run(self._stack.enter_context, entered)
 
     def run(self, move: Callable[..., Any], *args: Any) -> Any:
         """One step; what was current before is current again when it ends."""
         before = current_scope()
         try:
-            if self._begun:
-                restore(self._scope)
-            else:
-                self._begun = True
-                for each in self._entered:
-                    self._stack.enter_context(each)
+            restore(self._scope)
             return move(*args)
         finally:
             self._scope = current_scope()
@@ -318,6 +321,13 @@ def _is_plain_file(environ: Environ, body: object) -> bool:
     # Frameworks hang a `close` of their own on either, which must run in the scope.
     own = getattr(body, "__dict__", {}).get("close", file.close)
     return own == file.close and "close" not in vars(file)
+
+
+def _copied(facts: Any) -> Any:
+    """Facts as plain dicts: a mapping of the application's may fail while it is read."""
+    if not isinstance(facts, Mapping):
+        return facts
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in dict(facts).items()}
 
 
 def _code(region: object) -> str | None:

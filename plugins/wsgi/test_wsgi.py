@@ -309,12 +309,23 @@ def _raises(environ: Environ) -> Any:
     raise KeyError(ADDRESS)
 
 
+class _Broken(dict[str, Any]):
+    """Facts that fail while they are read, as rows that are fetched only then do."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError(ADDRESS)
+
+    keys = items = __iter__
+
+
 FACTS: dict[str, tuple[Any, str]] = {
     "given": (lambda environ: {"consent": {ADS: True}}, "allow"),
     "none": (lambda environ: None, "conditional"),
     "raises": (_raises, "conditional"),
     "no mapping": (lambda environ: [("consent", {ADS: True})], "conditional"),
     "wrong types": (lambda environ: {"consent": "yes", "age": "old"}, "conditional"),
+    "can't be read": (lambda environ: _Broken(consent={ADS: True}), "conditional"),
+    "can't be read inside": (lambda environ: {"consent": _Broken({ADS: True})}, "conditional"),
 }
 
 
@@ -330,6 +341,27 @@ def test_what_cannot_be_found_out_is_unknown(facts: Any, verdict: str, subject: 
 
     wrapped = PolicyguardWsgi(app, installed, facts=facts, subject=subject)
     assert wrapped(asked("/ads/anna"), Said()) == [verdict.encode()]
+
+
+def test_what_the_functions_read_is_known_to_the_application() -> None:
+    """A row that says who asks is labelled for the whole request; they run for its purpose."""
+    installed, seen = made(), list[tuple[str | None, object]]()
+
+    def subject(environ: Environ) -> str:
+        seen.append(now())
+        installed.remember(ADDRESS, installed.label(EMAIL))
+        return "anna"
+
+    def app(environ: Environ, start_response: Start) -> Iterator[bytes]:
+        plain(start_response)
+        seen.append(now())
+        yield from (one.data.encode() for one, _, _ in installed.labels_in(f"to {ADDRESS}"))
+
+    body = PolicyguardWsgi(app, installed, subject=subject)(asked(), Said())
+    assert list(body) == [EMAIL.encode()]
+    body.close()  # type: ignore[attr-defined]  # as a server does
+    assert seen == [(ACCOUNT, None), (ACCOUNT, "anna")]
+    assert current_scope() is None
 
 
 def test_a_callable_that_fails_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

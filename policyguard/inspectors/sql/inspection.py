@@ -61,17 +61,18 @@ def inspect(
         return (Statement("unknown", "unresolved", "the query isn't text"),)
     if session is None:
         return _inspected(text, traits, _Key(catalog))[0]
-    if session.full:
-        why = "too many tables and statements were made on this connection"
-        return (Statement("unknown", "unresolved", why),)
+    if session.doubt:
+        return (Statement("unknown", "unresolved", session.doubt),)
     if session.empty:
         answers, left = _inspected(text, traits, _Key(catalog))
         if left.made or left.prepared:
             session.absorb(left)
-        return answers
-    key = (text, traits.name, catalog.version)
-    known = session.memo.get(key)
-    return known if known is not None else _anew(text, traits, catalog, session)
+    else:
+        known = session.memo.get((text, traits.name, catalog.version))
+        answers = known if known is not None else _anew(text, traits, catalog, session)
+    if not all(one.resolved for one in answers):
+        session.notice(text)
+    return answers
 
 
 def _anew(text: str, traits: Traits, catalog: Catalog, session: Session) -> tuple[Statement, ...]:

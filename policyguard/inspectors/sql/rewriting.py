@@ -117,7 +117,7 @@ def _inspected(
     """What a text's only statement does; a session doesn't learn of it."""
     alone = None
     if session is not None and not session.empty:
-        alone = Session(session.begin(), full=session.full)
+        alone = Session(session.begin(), doubt=session.doubt)
     found = inspect(text, traits.name, catalog, alone)
     return found[0] if len(found) == 1 else None
 

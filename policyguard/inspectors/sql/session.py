@@ -5,6 +5,7 @@ Layer: inspectors. Start reading at `Session`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -15,6 +16,15 @@ from policyguard.inspectors.sql.model import Statement
 from policyguard.inspectors.sql.values import Relation, Value, union
 from policyguard.inspectors.sql.walk import Made
 
+# What makes a name mean another table, or shows other rows; in a comment or a string too, which is
+# the strict side.
+_SHIFTS: Final = re.compile(
+    r"\b(?:set\s+(?:(?:session|local)\s+)?(?:search_path|schema|role|session|catalog)\b"
+    r"|use\s+\w|alter\s+session\b|reset\s+(?:all|role|search_path)\b|discard\s+all\b)",
+    re.IGNORECASE,
+)
+_FULL: Final = "too many tables and statements were made on this connection"
+_SHIFTED: Final = "names may mean other tables on this connection, since a SET or USE"
 MAX_MADE: Final = 500
 MAX_MEMO: Final = 256
 
@@ -46,18 +56,19 @@ class Session:
 
     Attributes:
         left: what all texts so far left behind.
-        full: too much was left to be kept; everything after that is unresolved.
+        doubt: why everything from now on is unresolved, or "": too much was left to be kept, or
+            names may mean other tables since a SET or USE.
         memo: answers that are good until something new is left behind.
     """
 
     left: Left = field(default_factory=Left)
-    full: bool = False
+    doubt: str = ""
     memo: dict[object, tuple[Statement, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def empty(self) -> bool:
         """Whether no text left anything."""
-        return not self.left.made and not self.left.prepared and not self.full
+        return not self.left.made and not self.left.prepared and not self.doubt
 
     def begin(self) -> Left:
         """A working copy for one text, in which nothing is sure."""
@@ -71,13 +82,19 @@ class Session:
             old = self.left.made.get(path)
             self.left.made[path] = made if old is None or old is made else _both(old, made)
         self.left.prepared.update(left.prepared)
-        self.full = self.full or len(self.left.made) + len(self.left.prepared) > MAX_MADE
+        if len(self.left.made) + len(self.left.prepared) > MAX_MADE:
+            self.doubt = _FULL
         if before != (self.left.made, self.left.prepared):
             self.memo.clear()
 
+    def notice(self, text: str) -> None:
+        """Take notice of a text that isn't understood: it may change what names mean."""
+        if _SHIFTS.search(text):
+            self.doubt = _SHIFTED
+
     def reset(self) -> None:
         """Forget everything: the connection was closed, or given back and cleaned."""
-        self.left, self.full = Left(), False
+        self.left, self.doubt = Left(), ""
         self.memo.clear()
 
 

@@ -157,13 +157,27 @@ def test_kind_17_a_dialect_is_required() -> None:
         inspect("SELECT 1", "", CATALOG)
 
 
-def test_kind_15_lasts_until_the_connection_is_reset() -> None:
-    """Which tables a name means is in doubt for texts after it; see what the guard does with it."""
-    session = Session()
-    found = inspect("SET search_path = x", "postgres", CATALOG, session)
-    assert not found[0].resolved
-
-
 def test_all_thirty_kinds_have_a_row() -> None:
     """29 has a test of its own."""
     assert {row[0] for row in KINDS} | {29} == set(range(1, 31))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        ("postgres", "SET search_path = x"),
+        ("postgres", "SET ROLE x"),
+        ("postgres", "set local search_path to x, public"),
+        ("mysql", "USE x"),
+        ("snowflake", "USE SCHEMA x"),
+    ],
+)
+def test_kind_15_after_it_the_connection_is_in_doubt(dialect: str, text: str) -> None:
+    """Whatever comes later on this connection is unresolved, until it is reset; others go on."""
+    session = Session()
+    assert not inspect(text, dialect, CATALOG, session)[0].resolved
+    query = "SELECT email FROM patients"
+    assert not inspect(query, dialect, CATALOG, session)[0].resolved
+    assert inspect(query, dialect, CATALOG, Session())[0].resolved
+    session.reset()
+    assert inspect(query, dialect, CATALOG, session)[0].resolved

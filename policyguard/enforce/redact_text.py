@@ -15,7 +15,7 @@ from html import unescape
 from typing import Final
 from urllib.parse import unquote_plus
 
-from policyguard.enforce.redaction import Look
+from policyguard.enforce.look import Look, Together, numbers_in, numbers_of
 from policyguard.inspectors.leaves import Collector, looks_like_form
 from policyguard.inspectors.payload import DEFAULT_LIMITS, leaves
 from policyguard.labels.typed import REDACTED
@@ -27,7 +27,6 @@ QUOTED: Final = "%5Bredacted%5D"
 _FORM: Final = "application/x-www-form-urlencoded"
 _JSON: Final = json.dumps(REDACTED)
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}:,]|[^\s\[\]{}:,"]++', re.DOTALL)
-_WORDS: Final = frozenset({"true", "false", "null"})
 _MARKUP: Final = re.compile(r"(?<=>)[^<>]+(?=<)")
 _CELL: Final = re.compile(r"[^,;\t\r\n]+")
 _DIGITS: Final = 400
@@ -102,7 +101,10 @@ def _json(text: str, look: Look) -> str | None:
     for line in lines:
         plain = line.rstrip()
         if _is_json(plain):
-            made.append(_redacted_json(plain, look) + line[len(plain) :])
+            document = _redacted_json(plain, look)
+            if document is None:
+                return None
+            made.append(document + line[len(plain) :])
         elif look.leaf(line):
             return None
         else:
@@ -114,16 +116,26 @@ def _is_json(text: str) -> bool:
     return Collector(DEFAULT_LIMITS).json("", text, 0)
 
 
-def _redacted_json(text: str, look: Look) -> str:
-    made = _written(text, _tree(text), look.leaf, lambda _: False)
-    if _holds_document(made, look):
-        # Parts that are a value only together, such as a vector spelt out.
-        made = _written(made, _tree(made), look.leaf, lambda piece: _holds_document(piece, look))
-    return made
+def _redacted_json(text: str, look: Look) -> str | None:
+    tree, tokens = _tree(text)
+    look.prepare(tokens.values())
+    denied = {token for token, value in tokens.items() if look.leaf(value)}
+    pieces: list[str] = []
+    _write(text, tree, look, denied, pieces)
+    made = "".join(pieces)
+    found = _leaves(made)
+    if not look.finds(numbers_of(found)):
+        return made
+    # Parts that are a value only together, such as a vector spelt out.
+    together, pieces = Together(look, len(found)), []
+    tree, tokens = _tree(made)
+    counts = {token: numbers_in(value) for token, value in tokens.items()}
+    _write_joined(made, tree, counts, together, pieces)
+    return None if together.exhausted else "".join(pieces)
 
 
-def _holds_document(text: str, look: Look) -> bool:
-    return look.finds(leaves(text.encode("utf-8", "surrogatepass"), "application/json").leaves)
+def _leaves(text: str) -> tuple[tuple[str, object], ...]:
+    return leaves(text.encode("utf-8", "surrogatepass"), "application/json").leaves
 
 
 @dataclass(slots=True)
@@ -135,54 +147,95 @@ class _Node:
     parts: list[_Node] = field(default_factory=list)
 
 
-def _tree(text: str) -> _Node:
-    """The places of everything in a text that is known to be JSON. Cost: linear."""
+def _tree(text: str) -> tuple[_Node, dict[str, object]]:
+    """The places of everything in a text that is known to be JSON, and what its scalars stand for.
+
+    Cost: linear.
+    """
     root = _Node(0, len(text))
     open_nodes = [root]
-    for token in _TOKEN.finditer(text):
-        sign = token[0][0]
+    tokens: dict[str, object] = {}
+    for found in _TOKEN.finditer(text):
+        token = found[0]
+        sign = token[0]
         if sign in ":,":
             continue
         if sign in "]}":
-            open_nodes.pop().end = token.end()
+            open_nodes.pop().end = found.end()
             continue
-        node = _Node(token.start(), token.end())
+        node = _Node(found.start(), found.end())
         open_nodes[-1].parts.append(node)
         if sign in "[{":
             open_nodes.append(node)
-    return root
+        elif token not in tokens:
+            tokens[token] = json.loads(token, parse_int=_integer)
+    return root, tokens
 
 
-def _written(text: str, node: _Node, holds: Holds, together: Callable[[str], bool]) -> str:
-    """The text of a node with placeholders for what is denied.
+def _write(text: str, node: _Node, look: Look, denied: set[str], pieces: list[str]) -> None:
+    """Add the text of a node with placeholders for what is denied.
 
     Args:
         text: the whole document.
         node: in it.
-        holds: whether something denied stands in one value or key.
-        together: whether something denied stands in a document as a whole.
+        look: for vectors.
+        denied: scalars, as they are written.
+        pieces: what is written so far.
     """
     if not node.parts:
         token = text[node.start : node.end]
-        return _JSON if token[:1] not in ("", "{", "[") and _denied(token, holds) else token
-    if text[node.start] == "[" and (vector := _vector(text, node)) is not None:
-        return _JSON if holds(vector) else text[node.start : node.end]
-    pieces, at = [], node.start
+        pieces.append(_JSON if token in denied else token)
+        return
+    vector = _vector(text, node)
+    if vector is not None:
+        pieces.append(_JSON if look.leaf(vector) else text[node.start : node.end])
+        return
+    at = node.start
     for part in node.parts:
-        pieces += [text[at : part.start], _written(text, part, holds, together)]
+        pieces.append(text[at : part.start])
+        _write(text, part, look, denied, pieces)
         at = part.end
-    made = "".join([*pieces, text[at : node.end]])
-    return _JSON if together(made) else made
+    pieces.append(text[at : node.end])
 
 
-def _denied(token: str, holds: Holds) -> bool:
-    return token not in _WORDS and holds(json.loads(token, parse_int=_integer))
+def _write_joined(
+    text: str, node: _Node, counts: dict[str, int], together: Together, pieces: list[str]
+) -> int:
+    """Add the text of a node with placeholders for containers that are denied as a whole.
+
+    Args:
+        text: the whole document.
+        node: in it.
+        counts: how many numbers a scalar holds, as it is written.
+        together: what is denied as a whole.
+        pieces: what is written so far.
+
+    Returns:
+        How many numbers are left in the node.
+    """
+    if not node.parts or _vector(text, node) is not None:
+        token = text[node.start : node.end]
+        pieces.append(token)
+        return counts.get(token, 0)
+    at, first, numbers = node.start, len(pieces), []
+    for part in node.parts:
+        pieces.append(text[at : part.start])
+        numbers.append(_write_joined(text, part, counts, together, pieces))
+        at = part.end
+    pieces.append(text[at : node.end])
+    count = sum(numbers)
+    if not together.finds(count, max(numbers), lambda: _leaves("".join(pieces[first:]))):
+        return count
+    pieces[first:] = [_JSON]
+    return 0
 
 
 def _vector(text: str, node: _Node) -> tuple[int | float | str, ...] | None:
     """The numbers of an array that holds nothing else, at least 16 of them."""
+    if text[node.start : node.start + 1] != "[" or len(node.parts) < SHORTEST:
+        return None
     tokens = [text[part.start : part.end] for part in node.parts]
-    if len(tokens) < SHORTEST or any(token[0] in '"{[tfn' for token in tokens):
+    if any(token[0] in '"{[tfn' for token in tokens):
         return None
     return tuple(json.loads(token, parse_int=_integer) for token in tokens)
 

@@ -20,6 +20,7 @@ from types import MemberDescriptorType
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
+from policyguard.enforce.look import Denied, Look, Together, is_short, numbers_in
 from policyguard.enforce.seen import opened
 from policyguard.errors import TermError
 from policyguard.inspectors.payload import value_leaves
@@ -33,10 +34,8 @@ from policyguard.labels.typed import (
     labels_of_hint,
     labels_of_value,
 )
-from policyguard.policy.flow import Label
 from policyguard.policy.stored import stored, stored_fields
 
-Denied = Callable[[Label], bool]
 Children = list[tuple[str, object, object]]
 
 _BYTES: Final = REDACTED.encode()
@@ -44,8 +43,6 @@ _BUFFERS: Final = (bytes, bytearray, memoryview)
 _SCALARS: Final = (str, *_BUFFERS, int, float, date, time, Decimal, UUID, Enum)
 _DEPTH: Final = 200
 _NODES: Final = 200_000
-_SHORT: Final = 200
-_KEPT: Final = 20_000
 # The base type's own iteration: a subclass may have another, and that is the application's code.
 _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = (
     (list, list.__iter__),
@@ -75,43 +72,6 @@ class Redaction(NamedTuple):
     def __repr__(self) -> str:
         """Whether it is complete; never the value."""
         return f"Redaction(complete={self.complete})"
-
-
-class Look:
-    """Asks whether something denied stands in leaves; each label is asked about once."""
-
-    __slots__ = ("_denied", "_known", "_texts", "registry")
-
-    def __init__(self, registry: Remembers, denied: Denied) -> None:
-        self.registry, self._denied = registry, denied
-        self._known: dict[Label, bool] = {}
-        self._texts: dict[str, bool] = {}
-
-    def denied(self, label: Label) -> bool:
-        """Whether what carries this label may not leave."""
-        known = self._known.get(label)
-        if known is None:
-            known = self._known[label] = self._denied(label)
-        return known
-
-    def any_of(self, labels: Iterable[Label]) -> bool:
-        """Whether one of these labels is denied."""
-        return any(self.denied(label) for label in labels)
-
-    def finds(self, leaves: Iterable[tuple[str, object]]) -> bool:
-        """Whether a remembered value that is denied stands in these leaves."""
-        return self.any_of(hit.label for hit in self.registry.search(leaves))
-
-    def leaf(self, value: object) -> bool:
-        """The same for one value, and the documents that it may hold. Short texts stand often."""
-        if type(value) is not str or len(value) > _SHORT:
-            return self.finds(opened(value_leaves(value))[0])
-        known = self._texts.get(value)
-        if known is None:
-            known = self.finds(opened(value_leaves(value))[0])
-            if len(self._texts) < _KEPT:
-                self._texts[value] = known
-        return known
 
 
 def redacted_value(
@@ -150,21 +110,28 @@ def redacted_value(
 
 def _redacted(value: object, look: Look, hint: object) -> Redaction:
     if not len(look.registry):
-        walk = _Walk(look, searching=False, whole=False)
+        walk = _Walk(look, searching=False)
         copy = walk.part("", value, hint, 0)
         complete = walk.complete and not look.registry.saturated
         return Redaction(copy, complete and not _typed(copy, look, hint))
     leaves, why = opened(value_leaves(value))
-    walk = _Walk(look, searching=bool(why) or look.finds(leaves), whole=False)
+    searching = bool(why) or look.finds(leaves)
+    if searching:
+        look.prepare(leaf for _, leaf in leaves)
+    walk = _Walk(look, searching=searching)
     copy = walk.part("", value, hint, 0)
     complete = walk.complete
-    if look.leaf(copy):
-        # Parts that are a value only together, such as a vector spelt out.
-        walk = _Walk(look, searching=True, whole=True)
-        copy = walk.part("", copy, hint, 0)
-        complete = complete and walk.complete
     leaves, why = opened(value_leaves(copy))
-    clean = not (why or look.registry.saturated or look.finds(leaves))
+    found = look.finds(leaves)
+    if found:
+        # Parts that are a value only together, such as a vector spelt out.
+        together = Together(look, len(leaves))
+        walk = _Walk(look, searching=True, together=together)
+        copy = walk.part("", copy, hint, 0)
+        complete = complete and walk.complete and not together.exhausted
+        leaves, why = opened(value_leaves(copy))
+        found = look.finds(leaves)
+    clean = not (why or look.registry.saturated or found)
     return Redaction(copy, complete and clean and not _typed(copy, look, hint))
 
 
@@ -183,12 +150,22 @@ class _Walk:
         complete: everything was looked into.
     """
 
-    __slots__ = ("_active", "_left", "_look", "_made", "_searching", "_whole", "complete")
+    __slots__ = (
+        "_active",
+        "_left",
+        "_look",
+        "_made",
+        "_numbers",
+        "_searching",
+        "_together",
+        "complete",
+    )
 
-    def __init__(self, look: Look, *, searching: bool, whole: bool) -> None:
-        self._look, self._searching, self._whole = look, searching, whole
+    def __init__(self, look: Look, *, searching: bool, together: Together | None = None) -> None:
+        self._look, self._searching, self._together = look, searching, together
         self._active: set[int] = set()
-        self._made: dict[tuple[int, int], tuple[object, object, object]] = {}
+        self._made: dict[tuple[int, int], tuple[object, object, object, int]] = {}
+        self._numbers: list[int] = []
         self._left = _NODES
         self.complete = True
 
@@ -211,6 +188,7 @@ class _Walk:
             return self._scalar(node) if self._searching else node
         key = (id(node), id(hint))
         if key in self._made:
+            self._numbers.append(self._made[key][3])
             return self._made[key][2]
         if id(node) in self._active:
             return REDACTED
@@ -218,17 +196,31 @@ class _Walk:
         if depth >= _DEPTH or self._left < 0:
             return self._unread()
         self._active.add(id(node))
+        around, self._numbers = self._numbers, []
         made = self._container(path, node, hint, depth + 1)
         self._active.discard(id(node))
-        if self._whole and made is not REDACTED and self._look.leaf(made):
-            made = REDACTED
+        made, count = self._checked(made)
+        self._numbers = around
+        self._numbers.append(count)
         # Node and hint are kept so that their ids stay theirs.
-        self._made[key] = (node, hint, made)
+        self._made[key] = (node, hint, made, count)
         return made
 
+    def _checked(self, made: object) -> tuple[object, int]:
+        """A container unless it is denied as a whole, and how many numbers are left in it."""
+        if self._together is None or made is REDACTED:
+            return made, 0
+        count, most = sum(self._numbers), max(self._numbers, default=0)
+        if self._together.finds(count, most, lambda: opened(value_leaves(made))[0]):
+            return REDACTED, 0
+        return made, count
+
     def _scalar(self, node: object) -> object:
-        if type(node) is str and len(node) <= _SHORT:
-            return REDACTED if self._look.leaf(node) else node  # too short to be hard to read
+        if self._together is not None:
+            self._numbers.append(numbers_in(node))
+            return node
+        if is_short(node):
+            return REDACTED if self._look.leaf(node) else node
         leaves, why = opened(value_leaves(node))
         if self._look.finds(leaves):
             return _placeholder(node)

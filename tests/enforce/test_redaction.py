@@ -8,6 +8,7 @@ import json
 import sys
 from array import array
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, NamedTuple, TypedDict
@@ -19,8 +20,10 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from policyguard import Category, TermError
+from policyguard.enforce.redact_request import redacted_request
 from policyguard.enforce.redaction import Redaction, redacted_value
-from policyguard.labels.registry import Registry
+from policyguard.inspectors.http import OutgoingRequest
+from policyguard.labels.registry import Found, Registry
 from policyguard.labels.sealed import Sealed
 from policyguard.labels.typed import REDACTED
 from policyguard.policy.flow import Label
@@ -438,3 +441,98 @@ def test_a_value_that_is_the_placeholder_itself_is_still_found() -> None:
 def test_no_value_stands_in_a_repr() -> None:
     """A result shows whether it is complete."""
     assert repr(redacted({"m": "canary"})) == "Redaction(complete=True)"
+
+
+class Counting(Registry):
+    """A registry that says how many leaves it was asked about."""
+
+    asked = 0
+
+    def search(self, leaves: Iterable[tuple[str, object]]) -> tuple[Found, ...]:
+        """As it is, counted."""
+        kept = tuple(leaves)
+        self.asked += len(kept)
+        return super().search(kept)
+
+
+def nested(depth: int, inner: object, **beside: object) -> object:
+    """A dict in a dict, so deep; each level may hold more."""
+    for _ in range(depth):
+        inner = {"a": inner, **beside}
+    return inner
+
+
+LONG = [{"t": f"word{place} lorem", "n": place} for place in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (nested(150, {"f": LONG, "v": SPELT}), nested(150, {"f": LONG, "v": R})),
+        ({"x": nested(150, LONG), "v": SPELT}, {"x": nested(150, LONG), "v": R}),
+        (nested(150, {"v": SPELT}, n=1), nested(150, {"v": R}, n=1)),
+    ],
+)
+def test_a_vector_in_the_depth_costs_no_more_than_one_at_the_top(
+    value: object, wanted: object
+) -> None:
+    """Containers are searched again only where they add numbers: a few searches of the whole."""
+    known = Counting(b"key")
+    known.remember(VECTOR, (Label(FACE),))
+    assert redacted_value(value, known, denied) == Redaction(wanted, complete=True)
+    assert known.asked < 10 * (4 * len(LONG) + 500)
+    body = json.dumps(value).encode()
+    head = (("content-type", "application/json"),)
+    sent = OutgoingRequest("POST", "x.example", "https", "/", headers=head, body=body)
+    known.asked = 0
+    made = redacted_request(sent, known, denied)
+    assert made is not None
+    assert made.body == json.dumps(wanted).encode()
+    assert known.asked < 12 * (4 * len(LONG) + 500)
+
+
+def test_the_work_for_one_value_ends() -> None:
+    """A value that is made to be searched at every depth isn't sent."""
+    value = {"x": nested(150, LONG, n=1, m=2), "v": SPELT}
+    known = Counting(b"key")
+    known.remember(VECTOR, (Label(FACE),))
+    assert not redacted_value(value, known, denied).complete
+    assert known.asked < 30 * (4 * len(LONG) + 1000)
+    head = (("content-type", "application/json"),)
+    body = json.dumps(value).encode()
+    sent = OutgoingRequest("POST", "x.example", "https", "/", headers=head, body=body)
+    known.asked = 0
+    assert redacted_request(sent, known, denied) is None
+    assert known.asked < 30 * (4 * len(LONG) + 1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ([{"v": x} for x in VECTOR], R),
+        ({"k": 1, "l": [{"v": str(x)} for x in VECTOR]}, {"k": 1, "l": R}),
+        ({"k": 1, "l": [f'{{"v": {x}}}' for x in VECTOR]}, {"k": 1, "l": R}),
+        ([{**SPELT, "n": 1}, {"e1": 2, "e2": 3}], [R, {"e1": 2, "e2": 3}]),
+        ({"l": [SPELT], "rest": [{"n": n} for n in range(30)]}, None),
+    ],
+)
+def test_the_smallest_container_that_is_denied_is_replaced(value: object, wanted: object) -> None:
+    """A vector that is spelt out, over one dict or over many; a value and JSON alike."""
+    if wanted is None:
+        wanted = {"l": [R], "rest": [{"n": n} for n in range(30)]}
+    assert redacted(value) == Redaction(wanted, complete=True)
+    head = (("content-type", "application/json"),)
+    body = json.dumps(value).encode()
+    sent = OutgoingRequest("POST", "x.example", "https", "/", headers=head, body=body)
+    made = redacted_request(sent, registry(), denied)
+    assert made is not None
+    assert json.loads(made.body or b"") == wanted
+
+
+def test_many_short_values_are_searched_together() -> None:
+    """However many there are, and however many of them are denied."""
+    known = registry()
+    known.remember([f"person{n:03}@mail.example" for n in range(100)], (LABEL,))
+    value = [f"person{n:03}@mail.example" if n % 3 else f"word {n}" for n in range(100)]
+    made = redacted_value(value, known, denied)
+    assert made == Redaction([R if n % 3 else f"word {n}" for n in range(100)], complete=True)

@@ -235,6 +235,48 @@ def test_a_text_keeps_its_charset(charset: str) -> None:
     assert made.body == '{"é": "[redacted]"}'.encode(charset)
 
 
+def with_header(name: str, value: str) -> OutgoingRequest:
+    """A request whose body holds an address, with one more header."""
+    return replace(body(JSON, DENIED_JSON), headers=(("content-type", JSON), (name, value)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Content-Digest",
+        "Repr-Digest",
+        "Digest",
+        "Content-MD5",
+        "X-Goog-Hash",
+        "x-bz-content-sha1",
+        "x-amz-content-sha256",
+        "x-amz-checksum-crc32",
+        "X-Checksum",
+        "ETag",
+    ],
+)
+def test_a_sum_over_a_body_that_changes_is_left_out(name: str) -> None:
+    """By the sum of the body that was not sent, what stood in it could be found again."""
+    made = sent(with_header(name, "x"))
+    assert made is not None
+    assert (made.headers, made.body) == ((("content-type", JSON),), CLEAN_JSON)
+
+
+def test_a_sum_over_a_body_that_stays_is_kept() -> None:
+    """It fits, and tells nothing about what was taken out elsewhere."""
+    clean = with_header("content-md5", "x")
+    before = replace(clean, body=CLEAN_JSON, query=f"m={ADDRESS}")
+    assert sent(before) == replace(before, query=f"m={Q}")
+
+
+def test_names_that_only_look_like_sums_stay() -> None:
+    """A share is no sum, a bearer's token is no signature."""
+    before = replace(
+        body(JSON, DENIED_JSON), headers=(("x-share", "1"), ("authorization", "Bearer abc"))
+    )
+    assert sent(before) == replace(before, body=CLEAN_JSON)
+
+
 BASE64_PART = PART.format("m", "Content-Transfer-Encoding: base64\r\n")
 BLOCKED: dict[str, OutgoingRequest] = {
     "host": request(host="anna.schmidt.mail.example.org"),
@@ -268,8 +310,14 @@ BLOCKED: dict[str, OutgoingRequest] = {
     ),
     "without its boundary": body("multipart/form-data", f"--b\r\n\r\n{ADDRESS}\r\n--b--"),
     "chunks with signatures": body("text/plain", f"1e;sig=x\r\n{ADDRESS}", "aws-chunked"),
-    "a sum over the body": replace(
-        body(JSON, DENIED_JSON), headers=(("content-type", JSON), ("Content-Digest", "sha-256=:x:"))
+    "a signed body": with_header("X-Hub-Signature-256", "sha256=x"),
+    "a signature by its sum": with_header("x-signature-sha1", "x"),
+    "a sealed body": with_header("X-HMAC", "x"),
+    "an AWS signature": with_header("Authorization", "AWS4-HMAC-SHA256 Credential=a, Signature=x"),
+    "an OAuth signature": with_header("authorization", 'OAuth realm="", oauth_signature="x"'),
+    "a signed query": request(query=f"m={ADDRESS}&X-Amz-Signature=x"),
+    "a sum over a part": body(
+        MULTI, f"--b\r\n{PART.format('m', 'Content-MD5: x' + chr(13) + chr(10))}{ADDRESS}\r\n--b--"
     ),
     "one that has begun to leave": request(query=f"m={ADDRESS}", streaming=True, started=True),
 }

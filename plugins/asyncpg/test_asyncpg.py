@@ -12,7 +12,7 @@ import asyncpg  # type: ignore[import-untyped]  # asyncpg ships no types
 import httpx
 import pytest
 
-from policyguard import NoPurpose, PolicyViolation
+from policyguard import NoPurpose, PluginError, PolicyViolation
 from policyguard.config import Guard
 from tests.enforce.kit import (
     ACCOUNT,
@@ -351,6 +351,30 @@ def test_unlabelled_rows_cost_nothing(made: Guard, database: Database) -> None:
     asyncio.run(main())
     assert counts(made) == {}
     assert len(made.registry) == 0
+
+
+def test_what_is_denied_is_redacted_before_it_is_sent(database: Database) -> None:
+    """In mode redact another text is prepared; one that is prepared already doesn't run."""
+    made, text = guard("redact"), "SELECT user_id, embedding FROM faces"
+    made.install("asyncpg")
+
+    async def main() -> None:
+        async with connected(database) as db:
+            with made.purpose(SECURITY):
+                statement = await db.prepare(text)
+                assert (await statement.fetchrow())["embedding"] == VECTOR
+            with made.purpose(ADS):
+                assert tuple(await db.fetchrow(text)) == (1, None)
+                assert await _copied(db, text) == b"1\t\\N\n"
+                with pytest.raises(PluginError):
+                    await statement.fetch()
+            with made.purpose(SECURITY):
+                assert tuple(await db.fetchrow(text)) == (1, VECTOR)
+
+    try:
+        asyncio.run(main())
+    finally:
+        made.uninstall()
 
 
 class Own(asyncpg.Record):  # type: ignore[misc]  # as above

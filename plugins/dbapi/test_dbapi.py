@@ -232,6 +232,23 @@ def test_per_cents_are_read_as_the_driver_reads_them(made: Guard, database: Data
         assert known(made, FIRST) == {EMAIL}
 
 
+def test_what_is_denied_is_redacted_before_it_is_sent(bare: Db) -> None:
+    """In mode redact another text is sent, with its per cents doubled where the driver wants it."""
+    made = make("redact")
+    text = (
+        f"SELECT user_id, embedding FROM faces WHERE embedding <> '%%' AND user_id = {mark(bare)}"
+    )
+    if mark(bare) == "?":
+        text = text.replace("%%", "%")
+    plain = text.replace("embedding <>", "'x%' <>" if mark(bare) == "?" else "'x%%' <>")
+    with made.purpose(ADS):
+        assert wrap(bare, made).execute(plain, (1,)).fetchall() == [(1, None)]
+        with pytest.raises(PolicyViolation):
+            wrap(bare, made).execute(text, (1,))
+    with made.purpose(SECURITY):
+        assert len(wrap(bare, made).execute(text, (1,)).fetchall()[0][1]) > 100
+
+
 def test_a_procedure_cannot_be_told(made: Guard) -> None:
     """It may read anything: after it nothing that leaves is known to be clean."""
 

@@ -345,6 +345,19 @@ def test_hooks_are_counted_and_taken_off_exactly(alias: str) -> None:
     assert Face.objects.get(user_id=1).embedding == VECTOR
 
 
+def test_what_is_denied_is_redacted_before_it_is_sent(alias: str) -> None:
+    """In mode redact another text is sent: the database itself gives NULL."""
+    assert alias
+    made = guard("redact")
+    made.install("django_db")
+    text = "SELECT user_id, embedding FROM faces WHERE user_id = %s"
+    with made.purpose(ADS):
+        assert _cursor(lambda c: c.fetchall(), text, [1])() == [(1, None)]
+    with made.purpose(SECURITY):
+        assert _cursor(lambda c: c.fetchall(), text, [1])() != [(1, None)]
+    made.uninstall()
+
+
 def test_threads_keep_their_purposes(made: Guard) -> None:
     """Two purposes at once, each thread with Django's connection of its own."""
     found: dict[int, str] = {}

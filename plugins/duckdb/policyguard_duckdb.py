@@ -86,6 +86,20 @@ _everything: Final = _Everything()
 _sent: Final[WeakKeyDictionary[Any, Checked]] = WeakKeyDictionary()
 
 
+def _fixed(text: str, parameters: Any = None) -> Checked:
+    """Judge what can't run with another text.
+
+    Raises:
+        PluginError: it would have to.
+    """
+    checked = _check(text, parameters)
+    if checked.text != text:
+        # Denies: the read that would have to be redacted.
+        what = "a relation can't be redacted"
+        raise PluginError(what, "it was made for a purpose that allowed more", hint="make it again")
+    return checked
+
+
 def _check(text: Any, parameters: Any = None) -> Checked:
     if isinstance(text, duckdb.Statement):
         text = text.query
@@ -154,7 +168,7 @@ def _fetches(original: Hook) -> Hook:
     def fetch(*args: Any, **more: Any) -> Any:
         source = args[0] if args else more.get("connection") or _everything
         if isinstance(source, duckdb.DuckDBPyRelation):
-            checked: Checked | None = _check(source.sql_query())
+            checked: Checked | None = _fixed(source.sql_query())
         elif isinstance(source, (duckdb.DuckDBPyConnection, _Everything)):
             checked = _sent.get(source)
         else:
@@ -173,7 +187,7 @@ def _looks(original: Any) -> Any:
 
     @wraps(original)
     def look(relation: Any, *args: Any, **more: Any) -> Any:
-        _check(relation.sql_query()).saturate()
+        _fixed(relation.sql_query()).saturate()
         return original(relation, *args, **more)
 
     return look
@@ -184,7 +198,7 @@ def _files(original: Hook) -> Hook:
 
     @wraps(original)
     def write(relation: Any, *args: Any, **more: Any) -> Any:
-        _check(f"COPY ({relation.sql_query()}) TO 'file'")
+        _fixed(f"COPY ({relation.sql_query()}) TO 'file'")
         return original(relation, *args, **more)
 
     return write
@@ -196,7 +210,7 @@ def _tables(form: str) -> Callable[[Hook], Hook]:
     def patch(original: Hook) -> Hook:
         @wraps(original)
         def write(relation: Any, name: Any, *args: Any, **more: Any) -> Any:
-            _check(form.format(name, relation.sql_query()))
+            _fixed(form.format(name, relation.sql_query()))
             return original(relation, name, *args, **more)
 
         return write
@@ -209,7 +223,7 @@ def _over(original: Hook) -> Hook:
 
     @wraps(original)
     def query(relation: Any, name: Any, text: Any, *args: Any, **more: Any) -> Any:
-        _check(f'WITH "{name}" AS ({relation.sql_query()}) {text}')
+        _fixed(f'WITH "{name}" AS ({relation.sql_query()}) {text}')
         caller = sys._getframe(1)  # noqa: SLF001 - see there
         return _as_from(caller, original, (relation, name, text, *args), more)
 
@@ -225,7 +239,7 @@ def _appends(original: Hook) -> Hook:
         names = ", ".join(f'"{column}"' for column in getattr(frame, "columns", ()))
         marks = ", ".join("?" * len(columns or ()))
         text = f"INSERT INTO {name} ({names}) VALUES ({marks})"  # noqa: S608 - judged, and not run
-        _check(text if columns else f"INSERT INTO {name} (", columns)
+        _fixed(text if columns else f"INSERT INTO {name} (", columns)
         return original(connection, name, frame, *args, **more)
 
     return append

@@ -13,7 +13,7 @@ import httpx
 import pandas as pd  # type: ignore[import-untyped]  # pandas ships no types
 import pytest
 
-from policyguard import PolicyViolation
+from policyguard import PluginError, PolicyViolation
 from policyguard.config import Guard
 from tests.enforce.kit import (
     ACCOUNT,
@@ -307,6 +307,19 @@ def test_errors_are_the_drivers(made: Guard, db: Db) -> None:
             db.executemany("INSERT INTO users (id) VALUES (?)", [[0], [0]])
         with pytest.raises((TypeError, duckdb.Error)):
             db.execute(7)
+
+
+def test_what_is_denied_is_redacted_before_it_runs(bare: Db) -> None:
+    """In mode redact another text runs; a relation that is lazy already doesn't."""
+    made, text = guard("redact"), "SELECT user_id, embedding FROM faces"
+    made.install("duckdb")
+    with made.purpose(SECURITY):
+        relation = bare.sql(text)
+    with made.purpose(ADS):
+        assert bare.execute(text).fetchall() == bare.sql(text).fetchall() == [(1, None)]
+        with pytest.raises(PluginError):
+            relation.fetchall()
+    made.uninstall()
 
 
 def _hooked() -> list[object]:

@@ -459,6 +459,44 @@ def test_hooks_are_counted_and_taken_off_exactly() -> None:
     assert all(one is other for one, other in zip(bare, _hooked(), strict=True))
 
 
+REDACTED: dict[str, Callable[[Any], Any]] = {
+    "execute": lambda db: db.execute("SELECT user_id, embedding FROM faces").fetchall(),
+    "value": lambda db: db.execute(
+        "SELECT user_id, embedding FROM faces WHERE user_id = %s", (1,)
+    ).fetchall(),
+    "client cursor": lambda db: (
+        psycopg.ClientCursor(db).execute("SELECT user_id, embedding FROM faces").fetchall()
+    ),
+    "stream": lambda db: list(db.cursor().stream("SELECT user_id, embedding FROM faces")),
+    "server cursor": lambda db: _redacted_cursor(db),  # noqa: PLW0108 - defined below
+    "copy": lambda db: [
+        (int(one), two) for one, two in _rows(db, "COPY faces (user_id, embedding) TO STDOUT")
+    ],
+}
+
+
+def _redacted_cursor(db: Any) -> Any:
+    with db.cursor("people") as cursor:
+        cursor.execute("SELECT user_id, embedding FROM faces")
+        return cursor.fetchall()
+
+
+@pytest.mark.parametrize("read", REDACTED.values(), ids=REDACTED)
+def test_what_is_denied_is_redacted_before_it_is_sent(
+    db: psycopg.Connection[Any], read: Callable[[Any], Any]
+) -> None:
+    """In mode redact another text is sent: the server itself gives NULL."""
+    made = guard("redact")
+    made.install("psycopg")
+    try:
+        with made.purpose(ADS):
+            assert read(db) == [(1, None)]
+        with made.purpose(SECURITY):
+            assert read(db) != [(1, None)]
+    finally:
+        made.uninstall()
+
+
 def test_two_guards_each_judge_and_label(made: Guard, db: psycopg.Connection[Any]) -> None:
     """A second guard takes nothing from the first; after it left only the first sees."""
     second = guard()

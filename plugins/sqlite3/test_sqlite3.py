@@ -504,6 +504,19 @@ def test_hooks_are_counted_and_taken_off_exactly(file: str) -> None:
         assert type(db) is sqlite3.Connection
 
 
+def test_what_is_denied_is_redacted_before_it_is_sent(file: str) -> None:
+    """In mode redact another text is sent: the database itself gives NULL."""
+    made, text = guard("redact"), "SELECT user_id, embedding FROM faces WHERE user_id = ?"
+    made.install("sqlite3")
+    with closing(sqlite3.connect(file)) as db:
+        for _ in range(2):
+            with made.purpose(ADS):
+                assert db.execute(text, (1,)).fetchall() == [(1, None)]
+            with made.purpose(SECURITY):
+                assert db.execute(text, (1,)).fetchall() == [(1, json.dumps(VECTOR))]
+    made.uninstall()
+
+
 def test_two_guards_each_judge_and_label(made: Guard, db: sqlite3.Connection) -> None:
     """A second guard takes nothing from the first."""
     second = guard()

@@ -17,7 +17,7 @@ from policyguard.enforce.seen import ANYTHING
 from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
-from policyguard.inspectors.sql import Catalog, Session
+from policyguard.inspectors.sql import Session
 from policyguard.inspectors.sql.rewriting import rewritten
 from policyguard.policy.flow import RAW, Flow, Label
 from policyguard.policy.terms import SELF
@@ -50,9 +50,9 @@ class SqlCheck:
 def planner_of(now: InForce) -> Planner | None:
     """The planner of what is in force, made on first use; None without a data map."""
     if not now.planner and now.data_map is not None:
-        patterns = [name for name in now.data_map.model.tables if "*" in name]
-        catalog = Catalog.from_tables(now.data_map.tables, patterns=patterns)
-        now.planner.append(Planner(now.data_map, catalog))
+        catalog = now.catalog()
+        if catalog is not None:
+            now.planner.append(Planner(now.data_map, catalog))
     return now.planner[0] if now.planner else None
 
 

@@ -151,10 +151,17 @@ class Asked:
     `bad` is the answer that counts from below as well: False for consent, True for opt-out.
     """
 
-    __slots__ = ("_above", "_below", "_declared", "_of", "bad")
+    __slots__ = ("_above", "_below", "_declared", "_kept", "_of", "bad")
 
-    def __init__(self, kind: Literal["consent", "opt_out"], purpose: str, declared: Terms) -> None:
-        self._of = kind
+    def __init__(
+        self,
+        kind: Literal["consent", "opt_out"],
+        purpose: str,
+        declared: Terms,
+        *,
+        kept: bool = True,
+    ) -> None:
+        self._of, self._kept = kind, kept
         self._above = ancestors(purpose)
         self._below = purpose + "."
         self._declared = declared
@@ -165,7 +172,9 @@ class Asked:
         answers: Mapping[str, bool | None] = getattr(facts, self._of)
         if not answers:
             return None
-        found = facts.memo[self] = self._answer(answers)
+        found = self._answer(answers)
+        if self._kept:
+            facts.memo[self] = found
         return found
 
     def _answer(self, answers: Mapping[str, bool | None]) -> bool | None:
@@ -186,10 +195,10 @@ class Asked:
 class Place:
     """Whether the flow's region lies in one of several."""
 
-    __slots__ = ("_groups",)
+    __slots__ = ("_groups", "_kept")
 
-    def __init__(self, groups: Sequence[str]) -> None:
-        self._groups = tuple(groups)
+    def __init__(self, groups: Sequence[str], *, kept: bool = True) -> None:
+        self._groups, self._kept = tuple(groups), kept
 
     def of(self, facts: Facts) -> bool | None:
         """Holds in any of the groups; unknown if the region only contains one."""
@@ -197,7 +206,8 @@ class Place:
             return None
         answers = [place_in(facts.region, group) for group in self._groups]
         found = True if True in answers else (None if None in answers else False)
-        facts.memo[self] = found
+        if self._kept:
+            facts.memo[self] = found
         return found
 
 
@@ -287,7 +297,7 @@ class Compiler:
         asked = Atom(atom.kind, atom.value)
         found = self._questions.get(asked)
         if found is None:
-            found = _question(asked, self._declared)
+            found = _question(asked, self._declared, kept=keep)
             if keep:
                 self._questions[asked] = found
         return found
@@ -301,11 +311,12 @@ def _shape(atom: Atom) -> str:
     return atom.kind
 
 
-def _question(atom: Atom, declared: Terms) -> object:
+def _question(atom: Atom, declared: Terms, *, kept: bool) -> object:
+    """The constant that asks; `kept` is whether facts may remember its answer, as it is shared."""
     if atom.kind == "consent" or atom.kind == "opt_out":  # noqa: PLR1714 - narrows the type
-        return Asked(atom.kind, cast("str", atom.value), declared)
+        return Asked(atom.kind, cast("str", atom.value), declared, kept=kept)
     if atom.kind == "region":
-        return Place(cast("tuple[str, ...]", atom.value))
+        return Place(cast("tuple[str, ...]", atom.value), kept=kept)
     if atom.kind == "data_age":
         return Older(cast("str", atom.value))
     if atom.kind == "expired":

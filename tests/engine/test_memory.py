@@ -157,3 +157,18 @@ def test_what_is_remembered_changes_no_answer() -> None:
             derandomize=True,
         ),
     )
+
+
+def test_questions_of_callers_are_not_remembered() -> None:
+    """Purposes that callers make up leave nothing behind with the facts, however many there are."""
+    snapshot = compile_policy(load_policy(ROOT / "tests" / "enforce" / "picnic.yaml"))
+    facts = Facts(consent={"marketing": True}, opt_out={"marketing": False}, region="DE")
+    sizes = set()
+    for number in range(200):
+        purpose = f"marketing.advertising.made_up_{number}"
+        snapshot.decide("user.behavior", close_form([]), purpose, "pixel", facts)
+        sizes.add(len(facts.memo))
+    assert max(sizes) <= 1
+    for _ in range(2):
+        snapshot.decide("user.behavior", close_form([]), "marketing.advertising", "pixel", facts)
+    assert 1 <= len(facts.memo) <= 4

@@ -23,12 +23,15 @@ from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
 from policyguard.inspectors.decoding import Limits, UnreadableError, decompress
+from policyguard.policy.held import held, is_lazy
 from policyguard.policy.stored import buffer_items, stored_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _VECTOR: Final = 16
+_UNKNOWN_OBJECT: Final = "unknown object"  # no data, such as a client
+_UNREAD_DATA: Final = "data that shows only when it is read"
 _NUMBERS: Final = frozenset({int, float})
 _DIGITS_OF_AN_INTEGER: Final = 400
 _LONG_KEY: Final = 24  # a document in base64 is no shorter
@@ -79,8 +82,9 @@ class Collector:
             self.leaves.append((path, value))
 
     def unreadable(self, why: str) -> None:
-        """Something couldn't be read; `why` holds no content."""
-        self.why = self.why or why
+        """Something couldn't be read; `why` holds no content. Unread data counts before objects."""
+        if self.why in ("", _UNKNOWN_OBJECT):
+            self.why = why
 
     def text(self, path: str, text: str, level: int) -> None:
         """A string, and the document that it may hold."""
@@ -120,7 +124,8 @@ class Collector:
                 continue
             children = self._children(here, node, level)
             if children is None or depth >= self.limits.depth:
-                self.unreadable("nested too deep" if children is not None else "unknown object")
+                unknown = _UNREAD_DATA if is_lazy(node) else _UNKNOWN_OBJECT
+                self.unreadable("nested too deep" if children is not None else unknown)
                 continue
             if nodes <= 0:
                 self.unreadable("too many parts")
@@ -182,6 +187,9 @@ class Collector:
             return [(path, object.__getattribute__(node, "_value_"))]
         if "__policyguard_sealed__" in type(node).__dict__:
             return []  # a seal lets nothing out; its label is found by its type
+        parts = held(node)
+        if parts is not None:
+            return [(path, part) for part in parts]
         fields = stored_fields(node)
         return None if fields is None else self._members(path, fields, level)
 

@@ -278,5 +278,5 @@ def _is_container(origin: object) -> bool:
     """list, dict and their like, and the abstract ones: Sequence, Mapping, Iterable."""
     if not isinstance(origin, type):
         return False
-    plain = issubclass(origin, list | tuple | set | frozenset | dict)
+    plain = issubclass(origin, list | tuple | set | frozenset | dict | types.MappingProxyType)
     return plain or origin.__module__ in ("collections", "collections.abc")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from inspect import isfunction, isroutine, unwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args, get_origin
@@ -24,6 +25,7 @@ from policyguard.labels.annotations import (
 )
 from policyguard.labels.sealed import Sealed, annotated
 from policyguard.policy.flow import RAW, Form, Label, close_form
+from policyguard.policy.held import held as held_in
 from policyguard.policy.stored import stored, stored_fields
 
 if TYPE_CHECKING:
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 _ID: Final = re.compile(r"[a-z0-9_.-]{1,128}")
-_DEPTH: Final = 16
-_PARTS: Final = 100_000
+_DEPTH: Final = 200
+_NODES: Final = 250_000
+_SEALS: Final = 16
+# What lies beyond may be anything.
+_TOO_DEEP: Final = Label("", source="a value that nests too deep", evidence="suspected")
+_TOO_MANY: Final = Label("", source="a value with too many parts", evidence="suspected")
 
 # The base type's own iteration: a subclass may have another, and that is the application's code.
 _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = (
@@ -45,10 +51,13 @@ _SEQUENCES: Final[tuple[tuple[type, Callable[[Any], Iterable[object]]], ...]] = 
     (deque, deque.__iter__),
 )
 
-_CONTAINERS: Final = (list, tuple, dict)
+_PLAIN_SEQUENCES: Final = dict(_SEQUENCES)
+_BUILT_IN: Final = tuple(_PLAIN_SEQUENCES)
 _LEAVES: Final = (str, bytes, int, float, type(None))
 
-_PLAIN: Final = frozenset(_LEAVES)
+_PLAIN: Final = frozenset((*_LEAVES, bool))
+
+_EXTRA: Final = "__pydantic_extra__"
 
 Labels = tuple[Label, ...]
 
@@ -170,7 +179,9 @@ def labels_of_value(value: object, hint: object = None) -> tuple[TypedPart, ...]
 
     Returns:
         Path of names, value and labels of each labelled part. Fields are read without running
-        properties; a seal stays shut. None is nothing, so it carries no label.
+        properties; a seal stays shut. None is nothing, so it carries no label. What nests deeper
+        than 200 or has more than 250,000 parts that aren't plain scalars ends with a part whose
+        label nobody can tell (data "", evidence `suspected`).
 
     Raises:
         TermError: an annotation that names a category can't be evaluated.
@@ -183,27 +194,77 @@ def labels_of_value(value: object, hint: object = None) -> tuple[TypedPart, ...]
 
 
 def _parts(value: object, hint: object) -> Iterator[TypedPart]:
-    stack: list[tuple[str, object, object, int]] = [("", value, hint, 0)]
-    seen: set[int] = set()
-    left = _PARTS
-    while stack and left:
-        left -= 1
-        path, node, annotation, depth = stack.pop()
+    """Breadth first, so that a large part hides no small one beside it."""
+    queue: deque[tuple[str, object, object, int]] = deque([("", value, hint, 0)])
+    # Node and hint are kept so that their ids stay theirs.
+    seen: dict[tuple[int, int], tuple[object, object]] = {}
+    while queue:
+        path, node, annotation, depth = queue.popleft()
         labels = labels_of_hint(annotation, path)
         if type(node) is Sealed:
             yield TypedPart(path, node, _of_seal(node, path, labels))
             continue
         if labels and not (node is None or is_redacted(node)):
             yield TypedPart(path, node, labels)
-        if depth >= _DEPTH or issubclass(type(node), _LEAVES):
+        key = (id(node), id(annotation))
+        if type(node) in _PLAIN or key in seen:
             continue
-        if id(node) in seen and not issubclass(type(node), _CONTAINERS):
-            continue
-        seen.add(id(node))
-        stack.extend((*child, depth + 1) for child in children_of(path, node, annotation))
-        if issubclass(type(node), dict):
-            keys = _keys(path, cast("dict[object, object]", node))
-            stack.extend((*key, depth + 1) for key in keys)
+        if depth >= _DEPTH or len(seen) >= _NODES:
+            yield TypedPart(path, None, (_TOO_DEEP if depth >= _DEPTH else _TOO_MANY,))
+            return
+        seen[key] = (node, annotation)
+        for child in _inside(path, node, annotation):
+            if type(child[1]) not in _PLAIN or child[2] is not None:
+                queue.append((*child, depth + 1))
+
+
+def _inside(path: str, node: object, hint: object) -> Iterator[tuple[str, object, object]]:
+    """Children that may carry labels; plain values without an annotation at most in part."""
+    kind = type(node)
+    if issubclass(kind, _LEAVES):
+        yield from _beside(node)
+    elif issubclass(kind, dict):
+        mapping = cast("dict[object, object]", node)
+        if hint is not None:
+            yield from children_of(path, node, hint)
+        else:
+            held_by = list(dict.items(mapping))
+            yield from ((_below(path, k), v, None) for k, v in held_by if type(v) not in _PLAIN)
+        yield from _keys(path, mapping)
+        yield from _beside(node)
+    elif hint is None and kind in _PLAIN_SEQUENCES:
+        items = list(_PLAIN_SEQUENCES[kind](node))
+        yield from ((path, item, None) for item in items if type(item) not in _PLAIN)
+    else:
+        yield from _said(path, children_of(path, node, hint))
+        if issubclass(kind, _BUILT_IN):
+            yield from _beside(node)
+
+
+def _said(
+    path: str, children: list[tuple[str, object, object]]
+) -> Iterator[tuple[str, object, object]]:
+    """The children without the plain ones whose annotation says nothing: there may be many."""
+    nothing: object = None
+    for child in children:
+        _, value, said = child
+        if said is not None and said is not nothing and type(value) in _PLAIN:
+            if labels_of_hint(said, path):
+                yield child
+            else:
+                nothing = said
+        elif said is not nothing or type(value) not in _PLAIN:
+            yield child
+
+
+def _beside(node: object) -> Iterator[tuple[str, object, object]]:
+    """Annotated attributes of what derives from a built-in type."""
+    kind = type(node)
+    fields = fields_of(kind)
+    if fields and type(kind.__dict__.get("_fields")) is not tuple:
+        for name, value in stored(node):
+            if name in fields:
+                yield f"{kind.__name__}.{name}", value, fields[name]
 
 
 def _of_seal(sealed: Sealed[object], path: str, typed: Labels) -> Labels:
@@ -227,11 +288,21 @@ def children_of(path: str, node: object, hint: object) -> list[tuple[str, object
         if issubclass(kind, sequence):
             item = items_of(hint) if hint is not None else None
             return [(path, held, item) for held in iterate(node)]
+    parts = [(path, part, hint) for part in _wrapped(node)]
     fields = fields_of(kind)
     held_by = stored_fields(node)
     if held_by is None:
         held_by = [(name, held) for name, held in stored(node) if name in fields] if fields else []
-    return [(f"{kind.__name__}.{name}", held, fields.get(name)) for name, held in held_by]
+    others = items_of(fields.get(_EXTRA))
+    parts += [(f"{kind.__name__}.{name}", held, fields.get(name, others)) for name, held in held_by]
+    return parts
+
+
+def _wrapped(node: object) -> list[object]:
+    """What a container of the standard library holds, or a member of an enumeration."""
+    if issubclass(type(node), Enum):
+        return [object.__getattribute__(node, "_value_")]
+    return held_in(node) or []
 
 
 def _of_dict(
@@ -271,7 +342,7 @@ def labels_of_hint(hint: object, source: str) -> Labels:
 
 def _seals(hint: object) -> bool:
     """Whether a value of this annotation is a seal, or a container of seals."""
-    stack, left = [hint], _DEPTH
+    stack, left = [hint], _SEALS
     while stack and left:
         left -= 1
         for node in alternatives(stack.pop()):

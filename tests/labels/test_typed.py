@@ -104,12 +104,12 @@ def test_fields_of_objects() -> None:
     """Dataclass, pydantic and SQLAlchemy fields give value and label, nested ones too."""
     friend = Person("b@example.com")
     assert named(labels_of_value(Person("a@example.com", friends=[friend]))) == [
-        ("Person.email", "b@example.com", ["user.contact.email"]),
         ("Person.email", "a@example.com", ["user.contact.email"]),
+        ("Person.email", "b@example.com", ["user.contact.email"]),
     ]
     assert named(labels_of_value(Model(mail="a@example.com", person=friend))) == [
-        ("Person.email", "b@example.com", ["user.contact.email"]),
         ("Model.mail", "a@example.com", ["user.contact.email"]),
+        ("Person.email", "b@example.com", ["user.contact.email"]),
     ]
     assert named(labels_of_value(User(id=1, email="a@example.com"))) == [
         ("User.email", "a@example.com", ["user.contact.email"])

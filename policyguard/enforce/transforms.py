@@ -29,8 +29,8 @@ from policyguard.enforce.site import call_site
 from policyguard.enforce.waivers import utc_today
 from policyguard.enforce.wrappers import Wrapper, behind, wrapper
 from policyguard.errors import TermError
-from policyguard.labels.parameters import parameters_of
-from policyguard.labels.typed import labels_of_annotations
+from policyguard.labels.annotations import items_of
+from policyguard.labels.parameters import Parameters
 from policyguard.policy.flow import Evidence, Form, Label
 
 P = ParamSpec("P")
@@ -107,10 +107,13 @@ class TransformDecorator:
         """The value carries these labels from now on."""
         self._judge.remember(value, *labels)
 
-    def labels_in(self, value: object) -> Iterator[Label]:
-        """The labels that an argument carries."""
-        for label, _, _ in self._judge.labels_in(value):
-            if label.data:
+    def labels_in(self, value: object, hint: object = None) -> Iterator[Label]:
+        """The labels that an argument carries, and that some of them can't be told.
+
+        An object that is no data, such as a client, is a weak doubt: a result isn't made of it.
+        """
+        for label, _, strength in self._judge.labels_in(value, hint=hint):
+            if label.data or strength == "strong":
                 yield label
 
     def in_force(self) -> bool:
@@ -138,22 +141,20 @@ class _Claimed:
     def __init__(self, transform: TransformDecorator, function: Wrapper) -> None:
         self._transform = transform
         self._name = f"{getattr(function, '__qualname__', 'function')}()"
-        self._typed = labels_of_annotations(function)
-        parameters = parameters_of(function).values()
-        self._names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-        self._rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
+        self._said = Parameters(function)
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[NewArguments, Each]:
         """Find what goes in; gives what shall be shown the results."""
-        going = _GoingIn(self._transform, self._name)
-        names = [*self._names[: len(args)], *self._names[-1:] * (len(args) - len(self._names))]
-        positional = tuple(map(going.take, args, map(self._labels, names)))
-        named = {name: going.take(v, self._labels(name)) for name, v in kwargs.items()}
+        going, said = _GoingIn(self._transform, self._name), self._said
+        positional = tuple(
+            going.take(value, said.labels(place), said.hint(place))
+            for place, value in enumerate(args)
+        )
+        named = {
+            name: going.take(value, said.labels(name), said.hint(name))
+            for name, value in kwargs.items()
+        }
         return (positional, named) if going.watched else None, going.remember
-
-    def _labels(self, name: str) -> Iterable[Label]:
-        """The labels of a parameter by its annotation."""
-        return self._typed.get(name if name in self._names else self._rest, ())
 
 
 class _GoingIn:
@@ -170,7 +171,7 @@ class _GoingIn:
         self._found: dict[Label, None] = {}
         self.watched = False
 
-    def take(self, value: Any, typed: Iterable[Label]) -> Any:
+    def take(self, value: Any, typed: Iterable[Label], hint: object) -> Any:
         """Look at an argument; what the function gets in its place."""
         if value is None:
             return None
@@ -178,16 +179,16 @@ class _GoingIn:
             self._found |= dict.fromkeys(typed)
         if type(value) is GeneratorType:
             self.watched = True
-            return _watched(value, self._look)
+            return _watched(value, partial(self._look, hint=items_of(hint)))
         if isinstance(value, Iterator | AsyncIterator):
             # To look would use it up, so nobody can tell what goes in.
             self._found[_UNSEEN] = None
         else:
-            self._look(value)
+            self._look(value, hint)
         return value
 
-    def _look(self, value: object) -> None:
-        self._found |= dict.fromkeys(self._transform.labels_in(value))
+    def _look(self, value: object, hint: object) -> None:
+        self._found |= dict.fromkeys(self._transform.labels_in(value, hint))
 
     def remember(self, result: object) -> None:
         """The result carries the labels of what went in so far, in the claimed form."""

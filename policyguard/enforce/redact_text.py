@@ -28,7 +28,11 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _JSON: Final = json.dumps(REDACTED)
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}:,]|[^\s\[\]{}:,"]++', re.DOTALL)
 _MARKUP: Final = re.compile(r"(?<=>)[^<>]+(?=<)")
-_CELL: Final = re.compile(r"[^,;\t\r\n]+")
+_CELL: Final = re.compile(
+    r"""(?:\A|(?<=[,;\t\r\n]))\ *+"(?:[^"]++|"")*+"(?=\ *(?:[,;\t\r\n]|\Z))|[^,;\t\r\n]+"""
+)
+"""A cell of CSV, whole where it is quoted."""
+_PIECE: Final = re.compile(r"[^,;\t\r\n]+")
 _DIGITS: Final = 400
 
 Holds = Callable[[object], bool]
@@ -79,15 +83,22 @@ def _document(plain: str, mime: str, look: Look) -> str | None:
     if mime == _FORM or looks_like_form(plain):
         return redacted_form(plain, look.leaf)
     if "xml" in mime or "html" in mime or plain.startswith("<"):
-        return _MARKUP.sub(lambda found: _piece(found, look, markup=True), plain)
+        return _MARKUP.sub(lambda found: _between(found, look), plain)
     if "csv" in mime or "tab-separated" in mime:
-        return _CELL.sub(lambda found: _piece(found, look, markup=False), plain)
+        return _CELL.sub(lambda found: _cell(found, look), plain)
     return REDACTED
 
 
-def _piece(found: re.Match[str], look: Look, *, markup: bool) -> str:
-    piece = unescape(found[0]) if markup else found[0].strip(" \"'")
-    return REDACTED if look.leaf(piece) else found[0]
+def _between(found: re.Match[str], look: Look) -> str:
+    """What stands between two tags."""
+    return REDACTED if look.leaf(unescape(found[0])) else found[0]
+
+
+def _cell(found: re.Match[str], look: Look) -> str:
+    """A cell of CSV; what a reader that knows no quotes makes of it counts too."""
+    plain = found[0].strip(" \"'").replace('""', '"')
+    pieces = [piece.strip(" \"'") for piece in _PIECE.findall(found[0])]
+    return REDACTED if any(map(look.leaf, {plain, *pieces})) else found[0]
 
 
 def _json(text: str, look: Look) -> str | None:

@@ -132,6 +132,16 @@ BODIES: dict[str, tuple[str, str, str]] = {
         '<?xml version="1.0"?>\n<a x="1"><m>[redacted]</m><n>1 &amp; 2</n></a>',
     ),
     "CSV": ("text/csv", f'id,mail\n1,"{ADDRESS}"\n2,x\n', "id,mail\n1,[redacted]\n2,x\n"),
+    "CSV, quoted": (
+        "text/csv",
+        f'a,b\r\n"x, {ADDRESS}",2\r\n"say ""{ADDRESS}""\nhere";"x, y"\r\n "q,""r""" ,{ADDRESS}\r\n',
+        'a,b\r\n[redacted],2\r\n[redacted];"x, y"\r\n "q,""r""" ,[redacted]\r\n',
+    ),
+    "CSV, a quote without an end": (
+        "text/csv",
+        f'a,"b\n"x"y,{ADDRESS},2\n"{ADDRESS}\n3"" ,4',
+        'a,"b\n"x"y,[redacted],2\n[redacted]\n3"" ,4',
+    ),
     "multipart": (MULTI, MANY.format(ADDRESS), MANY.format("[redacted]")),
 }
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
-from types import MemberDescriptorType
+from types import MappingProxyType, MemberDescriptorType
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
@@ -34,6 +34,8 @@ from policyguard.labels.typed import (
     labels_of_hint,
     labels_of_value,
 )
+from policyguard.policy.held import VIEWS, is_lazy
+from policyguard.policy.held import held as held_in
 from policyguard.policy.stored import stored, stored_fields
 
 Children = list[tuple[str, object, object]]
@@ -270,7 +272,10 @@ class _Walk:
         if kind.__module__ == _ROWS:
             # A row can't be made by hand: it leaves as it is or not at all.
             return self._unread() if self._searching and self._look.leaf(node) else node
-        if stored_fields(node) is None and len(self._look.registry):
+        parts = held_in(node)
+        if parts is not None:
+            return self._standard(node, parts, depth)
+        if stored_fields(node) is None and (len(self._look.registry) or is_lazy(node)):
             return self._unread()
         fields = {path.removeprefix(f"{kind.__name__}."): (path, h) for path, _, h in children}
         changes = {}
@@ -284,6 +289,18 @@ class _Walk:
             return node
         copy = _copied(node, changes)
         return self._unread() if copy is None else copy
+
+    def _standard(self, node: object, parts: list[object], depth: int) -> object:
+        """A view as a view or list of a copy; other wrappers stay as they are, or don't leave."""
+        made = [self.part("", part, None, depth) for part in parts]
+        if all(after is before for after, before in zip(made, parts, strict=True)):
+            return node
+        if not issubclass(type(node), VIEWS):
+            return self._unread()
+        (copy,) = made
+        if type(copy) is not dict:
+            return copy
+        return MappingProxyType(copy) if type(node) is MappingProxyType else copy.items()
 
     def _told(self, name: str, value: object) -> bool:
         """Whether what a library stores beside an object's fields holds something denied."""

@@ -47,7 +47,8 @@ def held(node: object) -> list[object] | None:
     if issubclass(kind, _VALUES):
         return [list(cast("Any", _VALUES).__iter__(node))]
     if issubclass(kind, _ITEMS) or kind is MappingProxyType:
-        return gc.get_referents(node)[:1]  # `mapping` gives a proxy, and a proxy gives nothing
+        # A proxy shows its mapping by code of the mapping only; what it refers to is the mapping.
+        return gc.get_referents(node)[:1] or None
     if MappingView in kind.__mro__:
         return [value for _, value in stored(node)]
     if issubclass(kind, BaseException):

@@ -162,21 +162,28 @@ class Arguments:
         Raises:
             PolicyViolation: a flow is denied or conditional, and it isn't redacted or let pass.
         """
-        judge, now, scope = self._judge, self._judge.in_force, current_scope()
-        known = self._known(args, kwargs)
-        found = known + self._searched(args, kwargs)
-        if not found and judge.current_purpose() is None:
-            found.append((Label(""), "", "strong"))
-        redacting = _Redacting(self, args, kwargs)
-        if found:
-            judge.judge(found, self._recipient, at="call", redact=redacting, now=now)
-        if scope is not None and found == known and redacting.done is None:
-            self._keep(now, scope, known)
-        return redacting.done
+        call = _Call(self, args, kwargs)
+        # A traceback that shows locals doesn't show the arguments from this frame.
+        del args, kwargs
+        return self._judged(call)
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[NewArguments, Each]:
         """As `judge`, for generators; what they yield isn't looked at."""
-        return self.judge(args, kwargs), nothing
+        call = _Call(self, args, kwargs)
+        del args, kwargs
+        return self._judged(call), nothing
+
+    def _judged(self, call: _Call) -> NewArguments:
+        judge, now, scope = self._judge, self._judge.in_force, current_scope()
+        known = self._known(call.args, call.kwargs)
+        found = known + self._searched(call.args, call.kwargs)
+        if not found and judge.current_purpose() is None:
+            found.append((Label(""), "", "strong"))
+        if found:
+            judge.judge(found, self._recipient, at="call", redact=call, now=now)
+        if scope is not None and found == known and call.done is None:
+            self._keep(now, scope, known)
+        return call.done
 
     def _known(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Found:
         """Labels that are declared or stand in annotations."""
@@ -258,16 +265,20 @@ def _in_class(function: Wrapper) -> bool:
     return bool(around) and not around.endswith("<locals>")
 
 
-class _Redacting:
-    """Takes denied labels out of one call's arguments, if the judge asks for it."""
+class _Call:
+    """The arguments of one call; takes denied labels out of them, if the judge asks for it."""
 
-    __slots__ = ("_args", "_kwargs", "_of", "done")
+    __slots__ = ("_of", "args", "done", "kwargs")
 
     def __init__(self, of: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._of, self._args, self._kwargs = of, args, kwargs
+        self._of, self.args, self.kwargs = of, args, kwargs
         self.done: NewArguments = None
+
+    def __repr__(self) -> str:
+        """Never the arguments."""
+        return "a call"
 
     def __call__(self, labels: frozenset[Label]) -> bool:
         """Whether the arguments could be redacted; they stand in `done` then."""
-        self.done = self._of.redacted(self._args, self._kwargs, labels)
+        self.done = self._of.redacted(self.args, self.kwargs, labels)
         return self.done is not None

@@ -1,10 +1,10 @@
 """What may cross to another process: why the work is done, and nothing about a person.
 
 Layer: enforce. A scope holds a person, facts and labelled values, so it stays in its process. A
-bound function that arrives in another one runs under a claim: the chain of purposes, route and
-reader, checked against the policy over there. Without a guard of the same policy, or with a word it
-doesn't know, the function runs in no scope, so what needs a purpose is denied. Start reading at
-`Bound` and `Claim`.
+bound function that arrives in another one runs under a claim: the chain of purposes, route, reader
+and the opt-out of a browser's signal, checked against the policy over there. Without a guard of the
+same policy, or with a word it doesn't know, the function runs for `UNREADABLE`, a purpose that no
+policy knows, so what needs a purpose is denied. Start reading at `Bound` and `Claim`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+UNREADABLE: Final = "unreadable claim"
+"""The purpose of work whose claim can't be read: no term, so every policy denies it, and the
+purpose of the process doesn't take its place."""
 _VERSION: Final = 1
 _LONGEST_TEXT: Final = 4096
 _LONGEST_WORD: Final = 512
 _MOST_PURPOSES: Final = 16
-_KEYS: Final = frozenset({"claim", "path", "route", "reader"})
+_KEYS: Final = frozenset({"claim", "path", "route", "reader", "gpc"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,13 @@ class Claim:
         path: all purposes from the outermost on; () if no one said any.
         route: the route or job, for modes and reports.
         reader: the recipient that reads from databases.
+        gpc: the request behind it opted out of sale and advertising by a signal of the browser.
     """
 
     path: tuple[str, ...] = ()
     route: str = ""
     reader: str = SELF
+    gpc: bool = False
 
     @property
     def purpose(self) -> str | None:
@@ -73,7 +78,8 @@ class Claim:
         """
         if scope is None:
             return None
-        made = cls(tuple(one for one, _ in groupby(scope.path)), scope.route, scope.reader)
+        path = tuple(one for one, _ in groupby(scope.path))
+        made = cls(path, scope.route, scope.reader, scope.gpc)
         return made if made._proportioned() else None
 
     def to_text(self) -> str:
@@ -83,6 +89,7 @@ class Claim:
             "path": self.path,
             "route": self.route,
             "reader": self.reader,
+            "gpc": self.gpc,
         }
         return json.dumps(parts, separators=(",", ":"))
 
@@ -111,11 +118,11 @@ class Claim:
             return None
         if type(parts["claim"]) is not int or parts["claim"] != _VERSION:
             return None
-        path = parts["path"]
+        path, gpc = parts["path"], parts["gpc"]
         words = [*path, parts["route"], parts["reader"]] if isinstance(path, list) else [None]
-        if not all(isinstance(word, str) for word in words):
+        if type(gpc) is not bool or not all(isinstance(word, str) for word in words):
             return None
-        claim = cls(tuple(path), parts["route"], parts["reader"])
+        claim = cls(tuple(path), parts["route"], parts["reader"], gpc)
         return claim if claim._proportioned() else None
 
     def fits(self, snapshot: Snapshot) -> bool:
@@ -200,15 +207,16 @@ class _Back(Entered):
     def __init__(self, scope: Scope | None, policy: str) -> None:
         self._scope, self.policy, self._home = scope, policy, os.getpid()
 
-    def claim(self) -> Claim | None:
-        """What may be said of the scope elsewhere."""
-        return Claim.of(self._scope)
+    def text(self) -> str | None:
+        """What may be said of the scope elsewhere; None outside any, "" where nothing may be."""
+        claim = Claim.of(self._scope)
+        return None if self._scope is None else "" if claim is None else claim.to_text()
 
     def enter(self) -> Scope | None:
         """Make the scope the current one; returns the one before."""
         if os.getpid() != self._home:
             # A forked child has the parent's memory, and what is in it may be long out of date.
-            return _Under(self.claim(), self.policy).enter()
+            return _Under(self.text(), self.policy).enter()
         before = current_scope()
         restore(self._scope)
         return before
@@ -217,28 +225,39 @@ class _Back(Entered):
 class _Under(Entered):
     """The way into a scope under a claim that came from another process."""
 
-    __slots__ = ("_claim", "policy")
+    __slots__ = ("_claim", "_text", "policy")
 
-    def __init__(self, claim: Claim | None, policy: str) -> None:
-        self._claim, self.policy = claim, policy
+    def __init__(self, text: object, policy: str) -> None:
+        self._claim, self.policy = Claim.read(text), policy
+        # What can't be read is handed on as such, not as nothing.
+        self._text = None if text is None else self._claim.to_text() if self._claim else ""
 
-    def claim(self) -> Claim | None:
+    def text(self) -> str | None:
         """The claim, to be handed on."""
-        return self._claim
+        return self._text
 
     def enter(self) -> Scope | None:
-        """Enter a new outermost scope, or none; returns the one before."""
+        """Enter a new outermost scope; returns the one before."""
         before = current_scope()
         restore(self._made())
         return before
 
     def _made(self) -> Scope | None:
-        guard, claim = _guard_of(self.policy), self._claim
-        if guard is None or claim is None or not claim.fits(guard.snapshot):
-            # Denies: nobody here can say what the claim is worth, so there is no purpose.
+        if self._text is None:
+            # Bound outside any scope.
             return None
-        scope = Scope(None, self)
+        guard, claim, scope = _guard_of(self.policy), self._claim, Scope(None, self)
+        if guard is None or claim is None or not claim.fits(guard.snapshot):
+            # Denies: nobody here can say what the claim is worth, so its purpose is one that no
+            # policy knows, and whoever is behind it may have opted out.
+            scope.purpose, scope.path, scope.gpc = UNREADABLE, (UNREADABLE,), True
+            for one in tuple(_everyone):
+                one.signal(scope)
+            return scope
         scope.route, scope.reader = claim.route, claim.reader
+        if claim.gpc:
+            scope.gpc = True
+            guard.signal(scope)
         for purpose in claim.path:
             guard.enter(scope, purpose)
         return scope
@@ -276,9 +295,7 @@ class Bound(Generic[P, R]):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled as the function, the policy's id and the claim as text."""
-        claim = self._into.claim()
-        text = None if claim is None else claim.to_text()
-        return _arrived, (self._function, self._into.policy, text)
+        return _arrived, (self._function, self._into.policy, self._into.text())
 
 
 class _BoundGenerator(Bound[P, R]):
@@ -335,4 +352,4 @@ def _bound(function: Callable[P, R], into: _Back | _Under) -> Bound[P, R]:
 
 def _arrived(function: Callable[P, R], policy: str, text: object) -> Bound[P, R]:
     """A bound function that came from another process. Never an error because of its claim."""
-    return _bound(function, _Under(Claim.read(text), policy))
+    return _bound(function, _Under(text, policy))

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policyguard.enforce.claims import Claim, bind, each_guard, known
-from policyguard.enforce.context import Scope, current_scope
+from policyguard.enforce.claims import UNREADABLE, Claim, bind, each_guard, known
+from policyguard.enforce.context import Scope, current_scope, restore
 from policyguard.engine.compile import compile_policy
 from policyguard.policy.assemble import load_policy
-from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, POLICY, SECURITY, guard
+from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, LIKES, POLICY, SECURITY, guard
 
 GUARD = guard()
 SNAPSHOT = GUARD.snapshot
@@ -75,7 +75,7 @@ def test_a_claim_says_purposes_route_and_reader_and_nothing_about_a_person() -> 
 
 def test_a_claim_arrives_as_it_was_sent() -> None:
     """By pickle and by text, with any words in it."""
-    for claim in (WHOLE, Claim(), Claim((), 'GET "/ü\n"')):
+    for claim in (WHOLE, Claim(), Claim((), 'GET "/ü\n"'), Claim((ADS,), gpc=True)):
         assert pickle.loads(pickle.dumps(claim)) == claim
         text = claim.to_text()
         assert text.isascii()
@@ -111,6 +111,8 @@ WRONG = {
     "a path of numbers":    WHOLE.to_text().replace(f'"{ADS}"', "7"),
     "a path too long":      WHOLE.to_text().replace(f'"{ADS}"', ",".join([f'"{ADS}"'] * 40)),
     "a route that is none": WHOLE.to_text().replace('"POST /images"', "null"),
+    "an opt-out of text":   WHOLE.to_text().replace("false", '"no"'),
+    "an opt-out of null":   WHOLE.to_text().replace("false", "null"),
     "a number too large":   WHOLE.to_text().replace('"claim":1', '"claim":' + "9" * 4000),
 }
 # fmt: on
@@ -228,20 +230,21 @@ def test_a_bound_function_that_was_pickled_runs_under_its_claim() -> None:
         assert look()[0] == (SECURITY,)
 
 
-def test_without_a_guard_of_the_policy_the_function_runs_in_no_scope() -> None:
-    """Nobody can say what the claim is worth, so there is no purpose; also once a guard is gone."""
-    made = guard()
+def test_without_a_guard_of_the_policy_the_claim_is_unreadable() -> None:
+    """Nobody can say what it is worth; also once a guard is gone and others are no answer."""
+    other, made = guard(), guard()
     with made.purpose(ADS):
         raw = pickle.dumps(bind(made, look))
     stranger = pickle.loads(raw.replace(b"picnic", b"picnik"))
     known(made)
     here = pickle.loads(raw)
     with made.purpose(SECURITY):
-        assert stranger() == (None, None)
+        assert stranger() == ((UNREADABLE,), "")
         assert here() == ((ADS,), "")
     del made
     gc.collect()
-    assert here() == (None, None)
+    assert here() == ((UNREADABLE,), "")
+    del other
 
 
 def test_a_claim_with_words_that_the_policy_does_not_know_counts_for_nothing() -> None:
@@ -252,7 +255,51 @@ def test_a_claim_with_words_that_the_policy_does_not_know_counts_for_nothing() -
         raw = pickle.dumps(bind(made, look))
     older = pickle.loads(raw.replace(ADS.encode(), ADS.encode()[:-1] + b"x"))
     with made.purpose(SECURITY):
-        assert older() == (None, None)
+        assert older() == ((UNREADABLE,), "")
+        assert pickle.loads(pickle.dumps(older))() == ((UNREADABLE,), "")
+
+
+def asked() -> tuple[str, bool | None]:
+    """The reason for what happens to behaviour for an advertiser here, and the known opt-out."""
+    scope = current_scope()
+    out = scope.facts.opt_out.get(ADS) if scope else None
+    return GUARD.decide(data=LIKES, to="pixel").reason, out
+
+
+def test_an_unreadable_claim_is_denied_whatever_the_process_runs_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process's own purpose doesn't take its place, and the person may have opted out."""
+    monkeypatch.setattr(GUARD, "job_purpose", ADS)
+    known(GUARD)
+    with GUARD.purpose(ACCOUNT):
+        raw = pickle.dumps(bind(GUARD, asked))
+    deep = Scope(None, None)
+    deep.path = (ACCOUNT, ADS) * 9
+    before = current_scope()
+    restore(deep)
+    long = pickle.dumps(bind(GUARD, asked))
+    restore(before)
+    older = raw.replace(ACCOUNT.encode(), ACCOUNT.encode()[:-1] + b"x")
+    assert pickle.loads(raw)()[1] is None
+    for wrong in (older, raw.replace(b"picnic", b"picnik"), long):
+        assert pickle.loads(wrong)() == ("unknown_term", True)
+    nowhere = pickle.loads(pickle.dumps(bind(GUARD, asked)))
+    assert nowhere() == asked()
+    assert nowhere()[0] != "unknown_term"
+
+
+def test_an_opt_out_by_a_signal_arrives_with_the_claim() -> None:
+    """Without it an advertisement that the browser refused would be sent from the other process."""
+    known(GUARD)
+    for signal in (True, False):
+        with GUARD.request("GET", "/", subject=ADDRESS, gpc=signal), GUARD.purpose(ADS):
+            raw = pickle.dumps(bind(GUARD, asked))
+        assert ADDRESS.encode() not in raw
+        arrived = pickle.loads(pickle.dumps(pickle.loads(raw)))
+        assert arrived()[1] is (signal or None)
+        with GUARD.context(subject="somebody"):
+            assert pickle.loads(raw)()[1] is (signal or None)
 
 
 def test_the_policy_that_a_guard_has_now_counts(tmp_path: Path) -> None:
@@ -266,7 +313,7 @@ def test_the_policy_that_a_guard_has_now_counts(tmp_path: Path) -> None:
         arrived = pickle.loads(pickle.dumps(bind(mine, look)))
     assert arrived() == ((ADS,), "")
     other.in_force = other.in_force.but(snapshot=snapshot)
-    assert arrived() == (None, None)
+    assert arrived() == ((UNREADABLE,), "")
 
 
 def test_who_asks_is_told_of_every_guard_of_the_process() -> None:
@@ -322,7 +369,7 @@ def main(method):
     child.start()
     told.append(answers.get())
     child.join()
-    print(*told)
+    print(*told, sep="; ")
 
 if __name__ == "__main__":
     carry()
@@ -332,7 +379,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     ("method", "with_guard", "sees"),
-    [("fork", True, ADS), ("spawn", True, ADS), ("spawn", False, "None")],
+    [("fork", True, ADS), ("spawn", True, ADS), ("spawn", False, UNREADABLE)],
     ids=["fork", "spawn", "spawn without a guard"],
 )
 def test_a_bound_function_keeps_its_purpose_in_real_processes(
@@ -351,4 +398,5 @@ def test_a_bound_function_keeps_its_purpose_in_real_processes(
         cwd=root,
         env={"PYTHONPATH": str(root), "PATH": ""},
     )
-    assert done.stdout.split() == [sees, "None", sees, sees, sees, sees, sees], done.stderr
+    told = done.stdout.strip().split("; ")
+    assert told == [sees, "None", sees, sees, sees, sees, sees], done.stderr

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
-from tests.benchmarks import engine, runtime
+from tests.benchmarks import databases, engine, runtime, sql
 from tests.benchmarks.measure import Figure, Report
 
 SECTIONS: dict[str, Callable[[Report], None]] = {
@@ -27,6 +27,9 @@ SECTIONS: dict[str, Callable[[Report], None]] = {
     "load": engine.load,
     "memory": engine.memory,
     "growth": engine.growth,
+    "sql": sql.inspection,
+    "sql-peers": sql.peers,
+    "databases": databases.overhead,
 }
 
 

@@ -24,6 +24,7 @@ _PLAIN_PARTS: Final = frozenset({"data", "maps", "func", "args", "keywords"})
 _STEPS: Final = ("__next__", "__anext__", "__iter__", "__aiter__")
 # They iterate over what they loaded, and are passed around as clients.
 _CLIENTS: Final = ("sqlalchemy.orm.session", "sqlalchemy.orm.scoping", "sqlalchemy.ext.asyncio")
+_LONGEST: Final = 10_000  # of a range that is spelt out
 _TYPES: Final = (type, GenericAlias)
 
 VIEWS: Final = (_KEYS, _VALUES, _ITEMS, MappingProxyType)
@@ -34,14 +35,15 @@ def held(node: object) -> list[object] | None:
     """What a container of the standard library holds; None for anything else.
 
     Views of dicts, `MappingProxyType`, `UserDict` and its like, `ChainMap`, `SimpleNamespace`,
-    exceptions, `partial`, `StringIO`, `BytesIO`, `range`. A view of items or a proxy holds its
-    mapping. Built-in containers are the caller's.
+    exceptions, `partial`, `StringIO`, `BytesIO`, a `range` of at most 10,000 numbers. A view of
+    items or a proxy holds its mapping. Built-in containers are the caller's.
 
     Cost: O(parts) for keys and values, text and bytes; else a few look-ups.
     """
     kind = type(node)
     if kind is range:
-        return []  # numbers by rule: nothing that could have been remembered
+        numbers = cast("range", node)
+        return None if numbers[_LONGEST:] else [list(numbers)]
     if issubclass(kind, _KEYS):
         return [list(cast("Any", _KEYS).__iter__(node))]
     if issubclass(kind, _VALUES):

@@ -133,6 +133,15 @@ def test_objects_that_are_no_data_pass() -> None:
             assert publish(asked)(value) == "sent"
 
 
+def test_numbers_in_a_range() -> None:
+    """A range holds the numbers that it gives; a long one is in doubt."""
+    asked, number = guard(), 4915112345678
+    with asked.context(purpose=ADS):
+        asked.remember(number, asked.label(EMAIL))
+        assert refused(asked, range(number - 1, number + 2))[0] == EMAIL
+        assert refused(asked, range(number + 10**9)) == ("", "cannot_tell")
+
+
 def test_too_much_to_look_at_is_in_doubt() -> None:
     """What nests too deep for anybody to tell what it holds doesn't leave."""
     asked = guard()

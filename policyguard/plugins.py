@@ -15,7 +15,12 @@ from policyguard.errors import PluginError
 
 GROUP: Final = "policyguard.plugins"
 # Only names that are ours are suggested: anybody can publish a distribution of another name.
-_OURS: Final = frozenset({"asgi", "celery", "django", "flask", "httpx", "sqlalchemy", "wsgi"})
+_OURS: Final = frozenset(
+    {
+        *("asgi", "asyncpg", "celery", "dbapi", "django", "django_db", "duckdb", "flask"),
+        *("httpx", "psycopg", "sqlalchemy", "sqlite3", "wsgi"),
+    }
+)
 # What needs no library comes with policyguard itself.
 _BUILT_IN: Final = {"threads": ThreadsPlugin}
 

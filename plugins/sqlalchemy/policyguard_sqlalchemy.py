@@ -5,6 +5,9 @@ engine is covered, sync and async, also those that exist already: the official e
 `before_cursor_execute` is heard on the class. The rows of labelled columns are remembered as they
 are fetched; a statement that touches no labelled column is left alone.
 
+A load of entities leaves out columns that may not be read; touching such an attribute is judged as
+a statement of its own. What a joined eager load brings along is not left out, but judged as it is.
+
 Start reading at `Plugin.install`.
 """
 
@@ -13,10 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Load, Mapper, ORMExecuteState, defer
+from sqlalchemy.orm import Session as OrmSession
 
+from policyguard.enforce.context import current_scope
 from policyguard.enforce.rows import Processor, Rows
+from policyguard.policy.datamap import DataMap
+from policyguard.policy.flow import Label
+from policyguard.policy.terms import SELF
 from policyguard.stores.database import OWN, OWN_MARK
 
 if TYPE_CHECKING:
@@ -66,12 +75,17 @@ class Plugin:
             elif context.cursor is cursor or isinstance(context.cursor, LabellingCursor):
                 context.cursor = LabellingCursor(context.cursor, rows)
 
+        def entities(state: ORMExecuteState) -> None:
+            _defer_denied(guard, state)
+
         event.listen(Engine, "before_cursor_execute", before, retval=True)
         event.listen(Engine, "after_cursor_execute", after)
+        event.listen(OrmSession, "do_orm_execute", entities)
 
         def undo() -> None:
             event.remove(Engine, "before_cursor_execute", before)
             event.remove(Engine, "after_cursor_execute", after)
+            event.remove(OrmSession, "do_orm_execute", entities)
 
         return undo
 
@@ -113,6 +127,56 @@ class LabellingCursor:
         """The rows, remembered."""
         self._rows.seen(rows)
         return rows
+
+
+def _defer_denied(guard: Guard, state: ORMExecuteState) -> None:
+    """Leave columns out of a load of entities that may not be read here.
+
+    An application whose users have a `face_embedding` isn't denied on every load of a user. Who
+    touches such an attribute has it loaded alone, and that statement is judged as any other.
+    """
+    data_map = guard.data_map
+    if data_map is None or not state.is_select or state.is_column_load:
+        return
+    scope = current_scope()
+    reader = scope.reader if scope is not None else SELF
+    options = []
+    for described in getattr(state.statement, "column_descriptions", ()):
+        entity = described["entity"]
+        # A column that is asked for by name isn't part of a load.
+        if entity is None or described["expr"] is not entity:
+            continue
+        for name, labels in _labelled(data_map, inspect(entity).mapper):
+            if guard.stops(labels, reader, at="sql"):
+                options.append(_left_out(state, getattr(entity, name)))
+    if options:
+        state.statement = state.statement.options(*options)
+
+
+def _left_out(state: ORMExecuteState, attribute: Any) -> Any:
+    """The option that leaves an attribute out; of a relation's load it begins where that began."""
+    led = state.loader_strategy_path
+    path: tuple[Any, ...] = (
+        tuple(led.path) if led is not None and state.is_relationship_load else ()
+    )
+    if not path:
+        return defer(attribute)
+    option: Any = Load(path[0].entity)
+    for holder, relation in zip(path[::2], path[1::2], strict=False):
+        option = option.defaultload(getattr(holder.entity, relation.key))
+    return option.defer(attribute)
+
+
+def _labelled(data_map: DataMap, mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Label, ...]]]:
+    """The attributes of an entity that are labelled columns, but for those that identify it."""
+    for attribute in mapper.column_attrs:
+        column = attribute.columns[0]
+        table = getattr(column, "table", None)
+        if table is None or column.primary_key or mapper.polymorphic_on is column:
+            continue
+        found = data_map.column(str(getattr(table, "fullname", table.name)), str(column.name))
+        if found is not None and found.labels:
+            yield attribute.key, found.labels
 
 
 def _session(connection: Any, mine: str, guard: Guard) -> Any:

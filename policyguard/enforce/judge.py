@@ -283,6 +283,18 @@ class Judge:
             changed = shadow.context.changes is not None and _change_denied(shadow, asked)
             self._shadow.compare(shadow, decision, facts, changed=changed)
 
+    def stops(self, labels: Iterable[Label], recipient: str, *, at: At) -> bool:
+        """Whether a flow of one of these labels would be stopped; nothing is reported."""
+        now, asked, scope = self.in_force, self.asked(recipient, None), current_scope()
+        for label in labels:
+            decision, _ = self.worst(now, label, asked)
+            if decision.allowed:
+                continue
+            strength = self._weighed(now, label, recipient, "strong")
+            if now.modes.of(now.snapshot, decision, at, strength, scope) in ("block", "redact"):
+                return True
+        return False
+
     @staticmethod
     def _weighed(now: InForce, label: Label, recipient: str, strength: Strength) -> Strength:
         """Weak where a label is only suspected, and where a doubt stays inside the company."""

@@ -154,8 +154,13 @@ def _sample(numbers: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...],
     size = len(numbers)
     if size < SHORTEST or not all(map(math.isfinite, numbers)):
         return None
-    mean = math.fsum(numbers) / size
-    spread = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / size)
+    try:
+        mean = math.fsum(numbers) / size
+        spread = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / size)
+    except OverflowError:
+        # Denies nothing: bytes of something else that read as absurd numbers are no vector; the
+        # bytes themselves are remembered.
+        return None
     if not math.isfinite(spread) or spread <= abs(mean) * 1e-9 or spread == 0.0:
         return None
     telling: list[int] = []

@@ -51,7 +51,7 @@ class Denied:
             f"{flow.data or 'data of no known category'}{source} to {flow.recipient}, "
             f"for {flow.purpose or 'no purpose'} ({decision.reason}){place}"
         )
-        # A term that code made up may hold half a character; another process must be able to read it.
+        # A term that code made up may hold half a character; other processes must read it.
         line = line.encode("utf-8", "backslashreplace").decode()
         self.add([[record.effect, line, 1]])
 

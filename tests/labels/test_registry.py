@@ -495,3 +495,9 @@ def test_bytes_that_were_remembered_whole_are_known_whole() -> None:
     assert [label.data for label in registry.exactly(picture)] == ["user.content.source_image"]
     assert registry.exactly(picture[:-1]) == ()
     assert registry.exactly(picture + b"\0") == ()
+
+
+def test_absurd_numbers_are_no_vector() -> None:
+    """Bytes of anything else may read as numbers near the largest there is; nothing breaks."""
+    registry = Registry()
+    assert registry.remember([1.7e308, -1.7e308, 1.6e308, 1.5e308] * 8, FACE)

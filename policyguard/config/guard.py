@@ -103,7 +103,7 @@ class Guard(enforce.Guard):
             job_purpose=os.environ.get("POLICYGUARD_PURPOSE") or settings.purpose,
         )
         made.swap(loaded.in_force())
-        made.on_block = settings.on_block
+        made.on_block, made.sql_comment = settings.on_block, settings.sql_comment
         if settings.subjects is not None:
             made.subjects = Subjects(_store(loaded, settings.subjects))
         if settings.telemetry:

@@ -239,6 +239,7 @@ class Loaded:
                 for entry in self.settings.enforcement
             ],
             "on_block": self.settings.on_block,
+            "sql_comment": self.settings.sql_comment,
             "reload": self.settings.reload,
             # A URL may hold a password.
             "subjects": None if self.settings.subjects is None else "set",

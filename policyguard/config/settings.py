@@ -105,6 +105,9 @@ class Settings(Part):
     undescribed: Literal["cannot_tell", "clean"] = Field(
         "cannot_tell", description="what a table of the schema is that nobody describes"
     )
+    sql_comment: bool = Field(
+        default=False, strict=True, description="write the purpose into statements, as a comment"
+    )
     functions: dict[str, Literal["direct", "derived", "hashed", "aggregated", "encrypted"]] = Field(
         default_factory=dict, description="reviewed own functions of SQL, and what they do"
     )

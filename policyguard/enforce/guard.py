@@ -287,10 +287,11 @@ class Guard(Entering):
             parameters: bound values.
             session: of the connection, from `sql_session`.
         """
-        from policyguard.enforce.sql import check_sql  # noqa: PLC0415 - SQL is loaded when first used
+        from policyguard.enforce.sql import check_sql, with_purpose  # noqa: PLC0415 - SQL is loaded when first used
 
         with self._timed("sql"):
-            return check_sql(self, text, dialect, parameters, session)
+            check = check_sql(self, text, dialect, parameters, session)
+            return with_purpose(check, self.current_purpose()) if self.sql_comment else check
 
     def sql_session(self) -> Session:
         """One for each connection to a database: it knows what earlier statements left there."""

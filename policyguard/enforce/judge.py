@@ -65,6 +65,7 @@ class Judge:
         transforms: forms that reviewed transforms of this program give.
         subjects: what is known about persons; None without a subject store.
         on_block: whether integrations raise or answer a blocked request themselves.
+        sql_comment: whether statements carry their purpose as a comment.
         exempt: whether a request is telemetry's own; set together with telemetry.
         took: told how long statements and requests took to check; set together with telemetry.
         recent: labelled values beyond one request.
@@ -90,6 +91,7 @@ class Judge:
         self.tally = Tally(frozenset(snapshot.context.recipients))
         self.subjects: Subjects | None = None
         self.on_block: OnBlock = "raise"
+        self.sql_comment = False
         self.exempt: Callable[[], bool] = lambda: False
         self.took: Callable[[At, str, float], None] | None = None
         self.recent = Recent()

@@ -18,6 +18,7 @@ from policyguard.enforce.site import call_site
 from policyguard.enforce.violation import Judged
 from policyguard.errors import PolicyGuardError
 from policyguard.inspectors.sql import Session
+from policyguard.inspectors.sql.comments import commented
 from policyguard.inspectors.sql.rewriting import rewritten
 from policyguard.policy.flow import RAW, Flow, Label
 from policyguard.policy.terms import SELF
@@ -45,6 +46,16 @@ class SqlCheck:
     def labelled(self) -> bool:
         """Whether any value of the rows is to be remembered."""
         return self.unresolved or any(self.labels)
+
+
+def with_purpose(check: SqlCheck, purpose: str | None) -> SqlCheck:
+    """The same, with the purpose as a comment at the end of the text.
+
+    A text that isn't understood is sent as it is: a comment might end something in it.
+    """
+    if purpose is None or check.unresolved or not isinstance(check.text, str):
+        return check
+    return replace(check, text=commented(check.text, purpose))
 
 
 def planner_of(now: InForce) -> Planner | None:

@@ -1,4 +1,4 @@
-"""A schema that lists all columns: stars resolve, and what nobody described stays a doubt."""
+"""What the configuration says about SQL: a schema, own functions, comments."""
 
 from __future__ import annotations
 
@@ -100,3 +100,17 @@ def test_a_schema_that_cannot_be_read_stops_the_start(home: Path, content: str) 
     assert problem.code == "PG505"
     assert problem.line == 3
     assert "schema" in problem.message
+
+
+def test_a_statement_says_its_purpose_where_it_is_asked_for(home: Path) -> None:
+    """Only what is understood is written into; without a purpose there is nothing to say."""
+    _write(home, "sql_comment = true")
+    guard = Guard.from_config()
+    guard.modes.default = "off"
+    text = "SELECT email FROM users"
+    assert guard.sql(text, dialect="postgres").text is text
+    with guard.purpose(ACCOUNT):
+        assert guard.sql(text, dialect="postgres").text == f"{text} /*purpose='{ACCOUNT}'*/"
+        assert guard.sql("SELECT 1", dialect="postgres").text.endswith(f"='{ACCOUNT}'*/")
+        odd = "SELECT f(email) FROM nowhere /*"
+        assert guard.sql(odd, dialect="postgres").text is odd

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +19,7 @@ from policyguard.cli.output import MistakeError, reason_of, say
 
 CONFIGURATION: Final = "policyguard.toml"
 _SIGNALLED: Final = 128
+_DEMO: Final = ("fastapi", "uvicorn", "sqlalchemy", "httpx", "numpy", "opentelemetry.sdk")
 _SETTINGS: Final = """\
 # How the guard behaves here and now. Paths are relative to this file.
 # `policyguard config --effective` prints what counts in the end.
@@ -32,6 +34,14 @@ mode = "flag"  # denied flows pass and are recorded; "block" stops them, and is 
 # [routes]
 # "POST /sign-in" = "essential.service.authentication"
 """
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        # Denies: what the package above is missing from is missing too.
+        return False
 
 
 def register(app: typer.Typer) -> None:
@@ -92,6 +102,12 @@ def demo() -> None:
         raise MistakeError(
             "demo: the demo is not part of the installed package",
             "clone the repository and run `make demo` there",
+        )
+    missing = [name for name in _DEMO if not _there(name)]
+    if missing:
+        raise MistakeError(
+            f"demo: not installed: {', '.join(missing)}",
+            "run `make demo` in the checkout, which installs what it needs",
         )
     script = home / "examples" / "lumipic" / "demo.py"
     done = subprocess.run([sys.executable, str(script)], check=False)  # noqa: S603 - our own file

@@ -28,6 +28,7 @@ from policyguard.policy.flow import NO_FACTS, Facts, Flow, Label
 from policyguard.policy.hosts import HostTable
 
 if TYPE_CHECKING:
+    from policyguard.enforce.asking import Store
     from policyguard.enforce.subjects import Subjects
 
 _INSIDE: Final = frozenset({"first_party", "first_party_human", "store"})
@@ -63,7 +64,6 @@ class Judge:
         tally: counts of all decisions.
         job_purpose: the purpose where code and route say none (`POLICYGUARD_PURPOSE`).
         transforms: forms that reviewed transforms of this program give.
-        subjects: what is known about persons; None without a subject store.
         on_block: whether integrations raise or answer a blocked request themselves.
         sql_comment: whether statements carry their purpose as a comment.
         exempt: whether a request is telemetry's own; set together with telemetry.
@@ -89,7 +89,7 @@ class Judge:
         self.job_purpose = job_purpose
         self.transforms = frozenset(transforms)
         self.tally = Tally(frozenset(snapshot.context.recipients))
-        self.subjects: Subjects | None = None
+        self._subjects: Subjects | None = None
         self.on_block: OnBlock = "raise"
         self.sql_comment = False
         self.exempt: Callable[[], bool] = lambda: False
@@ -128,6 +128,18 @@ class Judge:
     @modes.setter
     def modes(self, modes: Modes) -> None:
         self.in_force = self.in_force.but(modes=modes)
+
+    @property
+    def subjects(self) -> Subjects | None:
+        """What is known about persons; None without a subject store. A store may be set too."""
+        return self._subjects
+
+    @subjects.setter
+    def subjects(self, known: Subjects | Store | None) -> None:
+        from policyguard.enforce.subjects import Subjects  # noqa: PLC0415 - only where there are persons
+
+        bare = known is not None and not isinstance(known, Subjects)
+        self._subjects = Subjects(known) if bare else known  # type: ignore[arg-type, assignment]  # told apart just above
 
     @property
     def watchers(self) -> tuple[Watcher, ...]:
@@ -173,13 +185,17 @@ class Judge:
             found += [(label, part.path, "strong") for label in part.labels]
         return found + labels_seen(self.registry, value, self.in_force.fields)
 
-    def remember(self, value: object, *labels: Label) -> None:
+    def remember(self, value: object, *labels: Label | str) -> None:
         """From now on the value carries these labels in the current scope.
+
+        A data category may stand for its label; one that the policy doesn't know is a TermError.
 
         A value that can't be looked into, or one too many, makes what leaves the scope cannot-tell.
         """
         registry = self.registry
-        if not registry.remember(value, labels):
+        named = self.in_force.named
+        made = tuple(named.label(one) if isinstance(one, str) else one for one in labels)
+        if not registry.remember(value, made):
             registry.saturated = True
 
     @property

@@ -54,7 +54,7 @@ class Named:
 def _known(kind: str, term: object, terms: Terms) -> str:
     if not isinstance(term, str):
         what = f"a {kind} must be text"
-        raise TermError(what, hint="a decorator needs parentheses: @guard.source('user.name')")
+        raise TermError(what, hint="a decorator needs parentheses: @guard.purpose('...')")
     if term in terms:
         return term
     near = terms.nearest(term)

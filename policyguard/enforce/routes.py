@@ -70,6 +70,8 @@ def parse_route(text: str, purpose: str) -> Route:
     if not path.startswith("/"):
         raise ValueError("a route starts with `/`")
     parts = _split(path)
+    if any(part.startswith("<") and part.endswith(">") for part in parts):
+        raise ValueError("a part that varies is written `{name}`, not `<name>`")
     if any(set("*{}").intersection(part) and not _any(part) for part in parts):
         raise ValueError("`*` or `{name}` stands for a whole segment")
     return Route(method, parts, purpose)

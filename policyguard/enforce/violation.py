@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from policyguard.enforce.ports import At, Strength
+from policyguard.enforce.seen import INCOMPLETE
 from policyguard.engine.compile import Snapshot
 from policyguard.engine.decision import Decision
 from policyguard.engine.explain import REASONS, Change, clause_of, destination, explain
@@ -154,6 +155,9 @@ def _ways_out(judged: Judged, nearest: tuple[Change, ...], at: At) -> list[str]:
     decision, source = judged.decision, judged.label.source
     if decision.reason == "no_purpose":
         return ["developer: say why this code runs, with @guard.purpose(...) or a route"]
+    if judged.label == INCOMPLETE:
+        too_much = "more was read in this scope than can be searched for"
+        return [f"developer: {too_much}; read and send in parts, each in a scope of its own"]
     if decision.reason == "cannot_tell":
         return [
             "developer: make it readable: name the columns, split what can't be told from the rest",
@@ -174,7 +178,7 @@ def _ways_out(judged: Judged, nearest: tuple[Change, ...], at: At) -> list[str]:
         )
     if source and at != "call" and judged.label.evidence != "declared":
         lines.append(f"data owner: if `{source}` holds something else, correct the data map")
-    if decision.reason in ("not_covered", "unmet"):
+    if decision.reason == "not_covered":
         lines.append(
             "privacy officer: if the notice covers this, add a permit that cites the clause"
         )

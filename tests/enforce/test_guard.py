@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,7 +16,8 @@ import pytest
 
 from policyguard import Category, NoPurpose, PluginError, PolicyViolation, TermError
 from policyguard.enforce.guard import Guard as Core
-from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, EMAIL, FACE, SECURITY, counts, guard
+from policyguard.enforce.subjects import Subjects
+from tests.enforce.kit import ACCOUNT, ADDRESS, ADS, EMAIL, FACE, LIKES, SECURITY, counts, guard
 
 GUARD = guard()
 VECTOR = [((number * 7919) % 1009) / 1009 - 0.5 for number in range(128)]
@@ -302,3 +303,38 @@ def test_a_decorator_without_parentheses_says_so() -> None:
     """The commonest slip has a message of its own."""
     with pytest.raises(TermError, match="parentheses"):
         guard().source(len)  # type: ignore[arg-type]  # the mistake
+
+
+def test_a_bare_store_is_taken_for_what_is_known() -> None:
+    """Nobody has to know about the wrapper."""
+    made = guard()
+    made.subjects = Yes()
+    assert isinstance(made.subjects, Subjects)
+    with made.context(subject="ann", purpose=ADS):
+        assert made.decide(data=LIKES, to="pixel").allowed
+    made.subjects = None
+    with made.context(subject="ann", purpose=ADS):
+        assert not made.decide(data=LIKES, to="pixel").allowed
+
+
+class Yes:
+    """Everybody agreed."""
+
+    def facts(self, subject: object, /) -> Mapping[str, Any]:
+        """Consent."""
+        return {"consent": {ADS: True}}
+
+    async def afacts(self, subject: object, /) -> Mapping[str, Any]:
+        """Consent."""
+        return self.facts(subject)
+
+
+def test_a_category_may_stand_for_its_label() -> None:
+    """And one that nobody declared is an error that names the nearest."""
+    made = guard()
+    with made.purpose(ADS):
+        made.remember(ADDRESS, EMAIL)
+        with pytest.raises(PolicyViolation):
+            made.check(ADDRESS, to="pixel")
+        with pytest.raises(TermError):
+            made.remember(ADDRESS, "user.contact.emial")

@@ -70,7 +70,8 @@ def test_a_route_shows_its_pattern_never_the_path() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["auth", "", "FETCH /x", "GET", "/a*/b", "/a/**", "* /x", "GET x", "/a/{b}.txt"]
+    "text",
+    ["auth", "", "FETCH /x", "GET", "/a*/b", "/a/**", "* /x", "GET x", "/a/{b}.txt", "/a/<int:b>"],
 )
 def test_what_is_no_route_is_an_error(text: str) -> None:
     """A typo stops the start; it doesn't match nothing in silence."""

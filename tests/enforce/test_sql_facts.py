@@ -287,3 +287,33 @@ def test_a_row_by_names_is_as_old_as_its_clock(guard: Guard, row: dict[str, Any]
         check = guard.sql("SELECT body, spoken_at FROM chats", dialect="postgres")
         with pytest.raises(PolicyViolation):
             Rows(guard, check).seen([row])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO users (email, opt_in) VALUES ($1, true)",
+        "UPDATE users SET email = $1 WHERE id = $2",
+        "DELETE FROM users WHERE id = $1",
+    ],
+)
+def test_writing_values_of_ones_own_changes_no_later_proof(guard: Guard, text: str) -> None:
+    """The same statement has the same answer on every connection of a pool."""
+    query = "SELECT email FROM users WHERE opt_in AND country = 'DE'"
+    session = guard.sql_session()
+    with guard.context(purpose=LETTERS):
+        for sent in (text, "INSERT INTO users (id) VALUES (7)", text):
+            guard.sql(sent, dialect="postgres", session=session)
+        check = guard.sql(query, dialect="postgres", session=session)
+    assert check.labels[0][0].proven
+
+
+def test_moving_data_into_a_table_ends_its_proofs(guard: Guard) -> None:
+    """Whose address stands in a row is not known any more."""
+    session = guard.sql_session()
+    with guard.context(purpose=LETTERS), suppress(PolicyViolation):
+        moved = "UPDATE users SET email = n.name FROM names n WHERE n.number = users.id"
+        guard.sql(moved, dialect="postgres", session=session)
+        query = "SELECT email FROM users WHERE opt_in AND country = 'DE'"
+        check = guard.sql(query, dialect="postgres", session=session)
+        assert not any(label.proven for label in check.labels[0])

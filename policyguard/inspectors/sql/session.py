@@ -114,5 +114,8 @@ def _both(old: Made, new: Made) -> Made:
         for name, _ in [*old.relation.columns, *new.relation.columns]
     }
     shape = old.relation.shape | new.relation.shape
-    relation = Relation(list(merged.items()), base=True, shape=shape, size_known=False)
+    # What is only put into a table doesn't change its columns.
+    added = not (old.whole or new.whole)
+    size = added and old.relation.size_known and new.relation.size_known
+    relation = Relation(list(merged.items()), base=True, shape=shape, size_known=size)
     return Made(relation, whole=old.whole or new.whole, query=None, sure=False)

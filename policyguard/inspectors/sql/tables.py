@@ -43,7 +43,7 @@ def named_relation(walk: Walk, node: exp.Table, path: tuple[str, ...]) -> Relati
         Doubt: nothing of that name is known.
     """
     made = find_made(walk, path)
-    if made is None:
+    if made is None or _only_values(made):
         return base_relation(walk, node, path, None)
     walk.expanded = True
     relation, whole, sure = made
@@ -52,6 +52,14 @@ def named_relation(walk: Walk, node: exp.Table, path: tuple[str, ...]) -> Relati
     if sure or not (walk.catalog.find(path) or walk.catalog.is_open(path)):
         return relation
     return _either([base_relation(walk, node, path, None), relation])
+
+
+def _only_values(made: tuple[Relation, bool, bool]) -> bool:
+    """Whether a text put nothing but values of its own into a table: it means what it meant."""
+    relation, whole, _ = made
+    moved = any(value.sources for _, value in relation.columns)
+    altered = relation.unlisted is not None or not relation.size_known
+    return not (whole or moved or altered or relation.shape)
 
 
 def table_path(walk: Walk, node: exp.Table) -> tuple[str, ...]:

@@ -9,9 +9,12 @@ it is::
 
     guard.install(Plugin(subject=lambda task, args, kwargs: kwargs.get("user_id")))
 
-A claim comes from the broker, so it is hostile until it is read: one that isn't exactly what this
-module writes counts as none. It is as trustworthy as the broker: whoever can write there can run
-any task with any arguments.
+A claim comes from the broker, so it is hostile until it is read. One that isn't exactly what this
+module writes, or names a purpose that the worker's policy doesn't know, may hide an opt-out or a
+change of purposes. So the person counts as opted out, and the task runs for no purpose that any
+policy knows, unless the worker's configuration names one for it; `POLICYGUARD_PURPOSE` doesn't
+count. Where a policy gets new purposes, let the workers have it before the senders. A claim is as
+trustworthy as the broker: whoever can write there can run any task with any arguments.
 
 The next task of a chain and the body of a chord carry the claim of the task before, and a retry its
 own: whatever purposes the tasks between were configured for, they run for whoever sent them.
@@ -35,9 +38,10 @@ from celery import (  # type: ignore[import-untyped]  # Celery ships no types
     signals,
 )
 
+from policyguard.enforce.claims import UNREADABLE
 from policyguard.enforce.context import Scope, current_scope, restore
 from policyguard.errors import PluginError
-from policyguard.policy.terms import at_or_below, is_term
+from policyguard.policy.terms import is_term
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
@@ -47,7 +51,6 @@ HEADER: Final = "policyguard"
 _VERSION: Final = 1
 _LONGEST: Final = 8
 _NODES: Final = 10_000
-_OPTED_OUT: Final = ("marketing.advertising", "third_party_sharing.sale")
 _RUNNING: Final = "policyguard_running"
 _LOGGER: Final = logging.getLogger("policyguard")
 
@@ -72,24 +75,27 @@ class Claim:
 
 
 NONE: Final = Claim(())
+_ABSENT: Final = object()
+# No policy knows its purpose, so the next worker that reads it can't either.
+_UNREAD: Final = Claim((UNREADABLE,), gpc=True)
 
 
 def read_claim(header: object, purposes: Container[str]) -> Claim:
-    """The claim of a message; `NONE` for anything that isn't exactly one.
+    """The claim of a message; one that every policy denies for anything that isn't exactly a claim.
 
     Args:
         header: whatever the broker handed over.
         purposes: those that the worker's policy knows.
     """
     if type(header) is not dict or not header.keys() <= {"v", "purpose", "gpc"}:
-        return NONE
+        return _UNREAD
     version, path, gpc = header.get("v"), header.get("purpose"), header.get("gpc", False)
     if type(version) is not int or version != _VERSION or type(gpc) is not bool:
-        return NONE
+        return _UNREAD
     if type(path) is not list or len(path) > _LONGEST:
-        return NONE
+        return _UNREAD
     if not all(type(one) is str and is_term(one) and one in purposes for one in path):
-        return NONE
+        return _UNREAD
     return Claim(tuple(path), gpc)
 
 
@@ -197,15 +203,11 @@ class _Hooks:
         """What the running code would claim."""
         scope, job = current_scope(), self._guard.job_purpose
         path = (scope.path if scope else ()) or ((job,) if job else ())
-        return Claim(shortened(path, self._guard.snapshot.change_allowed), self._opted_out(scope))
-
-    def _opted_out(self, scope: Scope | None) -> bool:
-        """Whether all of what `Sec-GPC` speaks of is opted out of here, by the request."""
-        if scope is None or not scope.facts.opt_out:
-            return False
-        purposes = self._guard.snapshot.context.taxonomy.purposes.phrases
-        meant = [p for p in purposes if any(at_or_below(p, root) for root in _OPTED_OUT)]
-        return bool(meant) and all(scope.facts.opt_out.get(one) is True for one in meant)
+        if UNREADABLE in path:
+            # Shortened, it might be lost.
+            return _UNREAD
+        gpc = scope is not None and scope.gpc
+        return Claim(shortened(path, self._guard.snapshot.change_allowed), gpc)
 
     def starting(self, *, task: Any, args: Any, kwargs: Any, **_: Any) -> None:
         """Enter the task's scope."""
@@ -216,7 +218,8 @@ class _Hooks:
             # A worker's thread has no scope; what a killed task left behind is none either.
             restore(None)
             known = self._guard.snapshot.context.taxonomy.purposes
-            claim = read_claim(getattr(request, HEADER, None), known)
+            header = getattr(request, HEADER, _ABSENT)
+            claim = NONE if header is _ABSENT else read_claim(header, known)
             following = _following(request)
         setattr(request, _RUNNING, _Running(scopes, before, claim, following))
         try:
@@ -230,11 +233,17 @@ class _Hooks:
         self, scopes: ExitStack, task: Any, args: Any, kwargs: Any, claim: Claim | None
     ) -> None:
         guard = self._guard
-        gpc = self._opted_out(current_scope()) if claim is None else claim.gpc
+        # A task in the caller's thread is in its scope, with the opt-out of whoever it is about.
+        gpc = claim is not None and claim.gpc
         # What the callable reads is remembered for the whole task, so a scope around both holds
         # the labelled values.
         scopes.enter_context(guard.context())
-        path, found = claim.path if claim else (), guard.in_force.jobs.find(task.name)
+        path, scope = claim.path if claim else (), current_scope()
+        if claim is _UNREAD and scope is not None:
+            # Denies: whatever needs a purpose, and any change of purposes that the policy limits.
+            guard.enter(scope, UNREADABLE)
+            path = ()
+        found = guard.in_force.jobs.find(task.name)
         purpose = found.purpose if found else path[-1] if path else None
         if purpose in guard.snapshot.context.taxonomy.purposes:
             for one in path if path[-1:] != (purpose,) else path[:-1]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from celery.contrib.testing.worker import start_worker  # type: ignore[import-un
 from celery.exceptions import Ignore, Reject  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
-from policyguard_celery import HEADER, NONE, Claim, Plugin, read_claim, shortened
+from policyguard_celery import HEADER, Claim, Plugin, read_claim, shortened
 
 from policyguard import PluginError, PolicyViolation
 from policyguard.config import Guard
+from policyguard.enforce.claims import UNREADABLE
 from policyguard.enforce.context import current_scope
 from policyguard.enforce.routes import JobPattern, Jobs
 from policyguard.labels.recent import Recent
@@ -439,6 +440,8 @@ def test_a_header_of_the_program_is_no_claim(project: Project) -> None:
 
 
 FORGED: dict[str, Any] = {
+    "a new purpose, with an opt-out": {"v": 1, "purpose": ["marketing.new", ADS], "gpc": True},
+    "another version, with an opt-out": {"v": 2, "purpose": [ADS], "gpc": True},
     "an unknown purpose": {"v": 1, "purpose": ["world.domination"]},
     "an unknown purpose before a known one": {"v": 1, "purpose": ["world.domination", ADS]},
     "another version": {"v": 2, "purpose": [ADS]},
@@ -457,16 +460,89 @@ FORGED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("claim", FORGED.values(), ids=FORGED)
-def test_a_forged_claim_counts_as_none(
-    project: Project, claim: Any, caplog: pytest.LogCaptureFixture
+def test_a_claim_that_cannot_be_read_is_denied(
+    project: Project,
+    claim: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The task runs, without a purpose, and nothing of the claim is told."""
-    project.task("task")
+    """The worker's own purpose doesn't take its place; the person counts as opted out."""
+    reasons: list[str] = []
+
+    def body() -> None:
+        reasons.append(GUARD.decide(data=LIKES, to="counter").reason)
+
+    project.task("task", body)
+    monkeypatch.setattr(GUARD, "job_purpose", COUNTING)
     _forge(project, {HEADER: claim})
     project.wait()
-    assert project.seen["task"] == [((), None)]
+    assert project.seen["task"] == [((UNREADABLE,), None)]
+    assert project.out == [True]
+    assert reasons == ["unknown_term"]
     assert ADDRESS not in caplog.text
-    assert read_claim(claim, PURPOSES) is NONE
+    # Without any claim the worker's own purpose counts.
+    _forge(project, {})
+    project.wait()
+    assert project.out == [True, False]
+    assert reasons == ["unknown_term", "permitted"]
+
+
+@pytest.mark.parametrize("depth", [0, 12])
+def test_what_a_task_sends_is_as_unreadable_as_its_own_claim(project: Project, depth: int) -> None:
+    """Whatever purposes its code says on the way."""
+    inner = project.task("inner")
+
+    def body() -> None:
+        with ExitStack() as stack:
+            for number in range(depth):
+                stack.enter_context(GUARD.purpose((ACCOUNT, SECURITY)[number % 2]))
+            inner.delay()
+
+    project.task("task", body)
+    _forge(project, {HEADER: {"v": 2}})
+    project.wait(2)
+    assert project.seen["inner"] == [((UNREADABLE,), None)]
+    assert project.out == [True, True]
+
+
+def test_a_retry_after_an_unreadable_claim_is_denied_too(project: Project) -> None:
+    """The claim stays what it was."""
+
+    def body() -> None:
+        if len(project.seen["task"]) < 2:
+            raise project.tasks["task"].retry(countdown=0)
+
+    project.task("task", body)
+    _forge(project, {HEADER: {"v": 2}})
+    project.wait(2)
+    assert project.seen["task"] == [((UNREADABLE,), None)] * 2
+    assert project.out == [True, True]
+
+
+def test_a_job_whose_purpose_is_configured_runs_for_it_whatever_the_claim(project: Project) -> None:
+    """It doesn't need the claim; the opt-out that the claim may hide counts."""
+    reasons: list[str] = []
+
+    def body() -> None:
+        reasons.append(GUARD.decide(data=LIKES, to="counter").reason)
+
+    project.task("reports.daily", body)
+    _forge(project, {"task": "reports.daily", HEADER: {"v": 2}})
+    project.wait()
+    assert project.seen["reports.daily"] == [((UNREADABLE, COUNTING), None)]
+    assert project.out == [True]
+    assert reasons == ["permitted"]
+
+
+def test_an_eager_task_about_somebody_else_has_not_their_senders_opt_out(project: Project) -> None:
+    """A signal of one person's browser isn't another's."""
+    inner = project.task("inner")
+    project.app.conf.task_always_eager = True
+    with GUARD.request("GET", "/", subject="anna", gpc=True):
+        inner.delay(person="anna")
+        inner.delay(person="bert")
+        inner.delay()
+    assert project.out == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -517,13 +593,13 @@ NEARLY = st.fixed_dictionaries(
 
 
 @given(ANYTHING | NEARLY)
-def test_whatever_a_message_holds_is_a_claim_or_none(header: Any) -> None:
-    """Reading never raises, gives known purposes only, and reads what it would write."""
+def test_whatever_a_message_holds_is_a_claim_or_unreadable(header: Any) -> None:
+    """Reading never raises, gives known purposes or an opt-out, and reads what it would write."""
     claim = read_claim(header, PURPOSES)
-    assert all(purpose in PURPOSES for purpose in claim.path)
+    known = all(purpose in PURPOSES for purpose in claim.path)
+    assert known or claim == Claim((UNREADABLE,), gpc=True)
     assert type(claim.gpc) is bool
-    if claim is not NONE:
-        assert read_claim(claim.header, PURPOSES) == claim
+    assert read_claim(claim.header, PURPOSES) == claim
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), min_size=1, max_size=30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_what_is_written_is_read_again_and_changes_nothing_else(text: str) -> No
     """The purpose comes back, and the database runs the same."""
     made = commented(text, COUNTING)
     assert said(made, "sqlite") == Said(COUNTING)
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(made).fetchall() == connection.execute(text).fetchall()
 
 

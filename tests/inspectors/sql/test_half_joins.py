@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_where_it_is_a_join_only_the_left_side_goes_on(word: str) -> None:
 
 def test_sqlite_takes_the_word_for_a_name() -> None:
     """What the doubt is about, on the database itself."""
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(
             "CREATE TABLE users (id); CREATE TABLE emails (addr);"
             "INSERT INTO users VALUES (1); INSERT INTO emails VALUES ('a');"

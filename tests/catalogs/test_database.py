@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -246,7 +247,7 @@ def test_a_server_that_never_answers_is_given_up() -> None:
 def test_names_with_escape_sequences_are_only_names(tmp_path: Path) -> None:
     """Whatever a database calls its columns, it is kept as a name."""
     path = tmp_path / "odd.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute('CREATE TABLE "t\x1b[31m" ("a\nb" TEXT, "ü""\'" TEXT, "{}" TEXT)')
     connection.close()
     schema = schema_of_database(f"sqlite:///{path}")

@@ -70,11 +70,20 @@ class _Own:
             for table in _from_tables(query)
             if mentions[table.name.casefold()] == 1
         }
+        forward = walk.traits.forward_aliases
+        self._aliases = {
+            part.alias.casefold()
+            for part in query.expressions
+            if forward and isinstance(part, exp.Alias)
+        }
         self._bases = {name.split(".")[-1].casefold(): name for name in walk.found.tables}
         self._reads = {read.casefold(): read for read in walk.found.reads}
 
     def bases(self, column: exp.Column) -> list[str]:
         """The base columns that a column may be; none of a table that isn't an own one."""
+        if not column.table and column.name.casefold() in self._aliases:
+            # Some databases look for the alias of the select list first.
+            return []
         known = self._tables
         names = [known.get(column.table.casefold())] if column.table else list(known.values())
         found = (f"{self._bases.get(name or '')}.{column.name}".casefold() for name in names)

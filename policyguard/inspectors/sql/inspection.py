@@ -165,14 +165,19 @@ def _one(
     if inner.wrap == "execute":
         return _executed(inner, traits, catalog, session)
     if inner.wrap == "unload":
-        return _unloaded(inner, traits, catalog)
+        return _unloaded(inner, traits, catalog, session)
     statement = _plain(inner.tokens, text, traits, catalog, session)
     if not statement.resolved or inner.wrap == "plain":
         return statement
     if inner.wrap == "outfile":
         return replace(statement, outputs=(), exports=(Export("file", "", statement.outputs),))
     if inner.wrap == "prepare":
-        session.prepared[inner.name] = (inner.tokens, text, statement)
+        known = session.prepared.get(inner.name)
+        kept = statement
+        if known is not None and known[2] != statement:
+            # The database may have refused the second: which of the two runs isn't known.
+            kept = replace(statement, status="unresolved", why="a name that was prepared twice")
+        session.prepared[inner.name] = (inner.tokens, text, kept)
         return replace(statement, outputs=(), facts=())
     plan = tuple(Source(column, "derived") for column in sorted(statement.reads))
     return replace(statement, outputs=(Output("", plan),), facts=())
@@ -189,9 +194,13 @@ def _executed(inner: Unwrapped, traits: Traits, catalog: Catalog, session: Left)
     return now
 
 
-def _unloaded(inner: Unwrapped, traits: Traits, catalog: Catalog) -> Statement:
+def _unloaded(inner: Unwrapped, traits: Traits, catalog: Catalog, session: Left) -> Statement:
     """UNLOAD: the query stands in a string, and is inspected as a text of its own."""
-    found = inspect(inner.text, traits.name, catalog)
+    statements = _split(inner.text, traits)
+    if isinstance(statements, Statement):
+        return Statement("copy", "unresolved", "UNLOAD of a query that isn't understood")
+    left = Left(dict(session.made), dict(session.prepared))
+    found = _answered(statements, inner.text, traits, catalog, left)
     if len(found) != 1 or not found[0].resolved or found[0].kind != "select":
         return Statement("copy", "unresolved", "UNLOAD of a query that isn't understood")
     export = export_to(exp.Literal.string(inner.place), found[0].outputs)

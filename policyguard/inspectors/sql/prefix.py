@@ -101,6 +101,9 @@ def unwrapped(tokens: list[Token], traits: Traits) -> Unwrapped:
     return Unwrapped("plain", _replaced(tokens, traits))
 
 
+_RUNS: Final = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "SELECT", "WITH", "MERGE"})
+
+
 def _is_upkeep(tokens: list[Token]) -> bool:
     """Upkeep and session settings that the parser knows only as commands.
 
@@ -108,6 +111,9 @@ def _is_upkeep(tokens: list[Token]) -> bool:
     """
     said = tuple(_word(tokens, at) for at in range(3))
     if len(tokens) > _UPKEEP_LENGTH or any(_word(tokens, at) == "INTO" for at in range(9)):
+        return False
+    if any(_word(tokens, at) in _RUNS for at in range(1, len(tokens))):
+        # MariaDB's ANALYZE runs the statement behind it.
         return False
     if said in _SESSION or said[0] in {"VACUUM", "ANALYZE"}:
         return not any(token.token_type == TokenType.L_PAREN for token in tokens)

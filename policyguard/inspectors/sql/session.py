@@ -19,12 +19,15 @@ from policyguard.inspectors.sql.walk import Made
 # What makes a name mean another table, or shows other rows; in a comment or a string too, which is
 # the strict side.
 _SHIFTS: Final = re.compile(
-    r"\b(?:set\s+(?:(?:session|local)\s+)?(?:search_path|schema|role|session|catalog)\b"
+    r"\b(?:set_config\s*\(|pg_settings\b|rename\b"
+    r"|create\s+(?:or\s+replace\s+)?(?:temp(?:orary)?\s+)?"
+    r"(?:rule|function|macro|procedure|operator)\b"
+    r"|set\s+(?:(?:session|local)\s+)?(?:search_path|schema|role|session|catalog)\b"
     r"|use\s+\w|alter\s+session\b|reset\s+(?:all|role|search_path)\b|discard\s+all\b)",
     re.IGNORECASE,
 )
 _FULL: Final = "too many tables and statements were made on this connection"
-_SHIFTED: Final = "names may mean other tables on this connection, since a SET or USE"
+_SHIFTED: Final = "names may mean something else on this connection since an earlier statement"
 MAX_MADE: Final = 500
 MAX_MEMO: Final = 256
 

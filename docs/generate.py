@@ -6,6 +6,7 @@ parts, `make check` fails when they are stale.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -57,16 +58,25 @@ def api() -> None:
     import policyguard  # noqa: PLC0415 - for this part only
 
     for name in policyguard.__all__:
-        if name.startswith("__"):
-            continue
-        thing = getattr(policyguard, name)
-        _print(f"## `{name}`", "", "```text", f"{name}{_signature(thing)}", "```", "")
-        _print(*_docstring(thing), "")
-        if not inspect.isclass(thing) or issubclass(thing, BaseException):
-            continue
-        for method, function in _methods(thing):
-            _print(f"### `{name}.{method}`", "", "```text")
-            _print(f"{method}{_signature(function)}", "```", "", *_docstring(function), "")
+        if not name.startswith("__"):
+            _thing(name, getattr(policyguard, name))
+
+
+def module_api(module: str, *names: str) -> None:
+    """As `api`, for names of another module; without names for its `__all__`."""
+    home = importlib.import_module(module)
+    for name in names or home.__all__:
+        _thing(name, getattr(home, name), level="###")
+
+
+def _thing(name: str, thing: object, level: str = "##") -> None:
+    _print(f"{level} `{name}`", "", "```text", f"{name}{_signature(thing)}", "```", "")
+    _print(*_docstring(thing), "")
+    if not inspect.isclass(thing) or issubclass(thing, BaseException):
+        return
+    for method, function in _methods(thing):
+        _print(f"{level}# `{name}.{method}`", "", "```text")
+        _print(f"{method}{_signature(function)}", "```", "", *_docstring(function), "")
 
 
 def _methods(thing: type) -> Iterator[tuple[str, object]]:
@@ -76,17 +86,23 @@ def _methods(thing: type) -> Iterator[tuple[str, object]]:
     }
     for name, value in members.items():
         function = getattr(value, "__func__", value)
-        if not name.startswith("_") and inspect.isfunction(function):
+        hidden = name.startswith("_") or name in {"before_fork", "after_fork"}
+        if not hidden and inspect.isfunction(function):
             yield name, function
 
 
 def _signature(thing: object) -> str:
+    if getattr(thing, "_is_protocol", False):
+        return ""  # nobody makes one
     try:
         text = str(inspect.signature(thing))  # type: ignore[arg-type]  # refused with a TypeError
     except (TypeError, ValueError):
         return ""
     # Annotations are kept as text, so they are shown in quotes; nobody reads them so.
     text = re.sub(r"(: |-> )'([^']+)'", r"\1\2", text)
+    # A default that only stands for itself is shown by its name.
+    text = re.sub(r"<object object at 0x[0-9a-f]+>", "SAME", text)
+    text = re.sub(r"<(?:function|built-in function) (\w+)(?: at 0x[0-9a-f]+)?>", r"\1", text)
     return re.sub(r"\((self|cls)(, |(?=\)))", "(", text)
 
 

@@ -72,6 +72,7 @@ GUARD = [
     "sql",
     "sql_session",
     "stops",
+    "subjects",
     "swap",
     "transform",
     "uninstall",

@@ -504,7 +504,7 @@ def test_counts_go_on_exactly_across_reloads(tmp_path: Path) -> None:
 
 
 def test_reloading_holds_on_to_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After many reloads memory is where it was, within a twentieth."""
+    """After many reloads no policy of the past is left: one takes more than all that is new."""
     caplog.set_level(logging.CRITICAL, "policyguard")
     policy = tmp_path / "policy.yaml"
     made: Guard | None = None
@@ -530,7 +530,8 @@ def test_reloading_holds_on_to_nothing(tmp_path: Path, caplog: pytest.LogCapture
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert abs(after - before) <= before * 0.05
+    # Scopes that closed a moment ago are remembered for two minutes, at some 2 KB each.
+    assert after - before < 100_000
 
 
 # The thread.

@@ -379,17 +379,25 @@ def test_in_classes(decorate: Decorator) -> None:
         assert shop.same("x") == "x"
 
 
+class Here:
+    """A stand-in without any magic: what can be iterated over would be taken for data."""
+
+    def __call__(self) -> str:
+        """A folder."""
+        return "/"
+
+
 @every
 def test_injected_arguments_and_caches_around(decorate: Decorator) -> None:
     """`mock.patch` below and above, and a cache around a decorated function."""
     calls: list[int] = []
 
     @decorate
-    @mock.patch("os.getcwd")
+    @mock.patch("os.getcwd", new_callable=Here)
     def below(a: int, injected: Any) -> Any:
         return a, injected is os.getcwd
 
-    @mock.patch("os.getcwd")
+    @mock.patch("os.getcwd", new_callable=Here)
     @decorate
     def above(a: int, injected: Any) -> Any:
         return a, injected is os.getcwd

@@ -28,15 +28,14 @@ Start reading at `PolicyguardMiddleware.__call__`.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
+from policyguard.enforce.incoming import Doubts, plain_facts, public_answer, region_code
 from policyguard.enforce.violation import PolicyViolation
 from policyguard.errors import PluginError
-from policyguard.policy.regions import is_region
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
@@ -48,7 +47,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Ask = Callable[[Scope], Any]
 
-_LOGGER: Final = logging.getLogger("policyguard")
 _BEGINS: Final = frozenset(
     {
         "http.response.start",
@@ -99,7 +97,7 @@ class PolicyguardMiddleware:
             "region": region,
         }
         self._region_header = region_header.lower().encode("latin-1") if region_header else b""
-        self._told: set[str] = set()
+        self._doubts = Doubts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; lifespan events pass through."""
@@ -126,16 +124,16 @@ class PolicyguardMiddleware:
             subject = await self._ask("subject", scope)
             region = await self._region(scope)
         if facts is not None and not isinstance(facts, Mapping):
-            self._tell("`facts` gave no mapping")
+            self._doubts.tell("`facts` gave no mapping")
             facts = None
         return self.guard.request(*route, subject=subject, facts=facts, region=region, gpc=gpc)
 
     async def _region(self, scope: Scope) -> str | None:
         if not self._region_header:
-            return _code(await self._ask("region", scope))
+            return region_code(await self._ask("region", scope))
         values = _values(scope, self._region_header)
         # Two answers are none: one of them may be the client's own.
-        return _code(values[0].strip().upper()) if len(values) == 1 else None
+        return region_code(values[0].strip().upper()) if len(values) == 1 else None
 
     async def _ask(self, name: str, scope: Scope) -> Any:
         ask = self._asks[name]
@@ -144,18 +142,12 @@ class PolicyguardMiddleware:
         try:
             found = ask(scope)
             found = await found if isawaitable(found) else found
-            return _copied(found) if name == "facts" else found
+            return plain_facts(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now. The error's text may hold
             # data, so only its kind is told.
-            self._tell(f"`{name}` failed with {type(error).__name__}")
+            self._doubts.tell(f"`{name}` failed with {type(error).__name__}")
             return None
-
-    def _tell(self, what: str) -> None:
-        """Say once what counts as unknown, and why."""
-        if what not in self._told:
-            self._told.add(what)
-            _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
 
 
 class _Response:
@@ -188,7 +180,7 @@ class _Response:
 
     async def _answer(self, kind: str, violation: PolicyViolation) -> None:
         # Who reads this is the public: which rule and which column is for the log.
-        said = {"schema": "policyguard/blocked/1", "blocked": True, "code": violation.code}
+        said = public_answer(violation.code)
         body = json.dumps(said).encode()
         headers = [
             (b"content-type", b"application/json"),
@@ -212,17 +204,6 @@ def _only(error: BaseException) -> PolicyViolation | None:
 def _values(scope: Scope, header: bytes) -> list[str]:
     headers = scope.get("headers") or ()
     return [value.decode("latin-1") for name, value in headers if name.lower() == header]
-
-
-def _copied(facts: Any) -> Any:
-    """Facts as plain dicts: a mapping of the application's may fail while it is read."""
-    if not isinstance(facts, Mapping):
-        return facts
-    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in dict(facts).items()}
-
-
-def _code(region: object) -> str | None:
-    return region if isinstance(region, str) and is_region(region) else None
 
 
 class Plugin:

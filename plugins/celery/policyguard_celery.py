@@ -24,7 +24,6 @@ Start reading at `Plugin.install` and `read_claim`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Container, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from celery import (  # type: ignore[import-untyped]  # Celery ships no types
 
 from policyguard.enforce.claims import UNREADABLE
 from policyguard.enforce.context import Scope, current_scope, restore
+from policyguard.enforce.incoming import Doubts
 from policyguard.errors import PluginError
 from policyguard.policy.terms import is_term
 
@@ -52,7 +52,6 @@ _VERSION: Final = 1
 _LONGEST: Final = 8
 _NODES: Final = 10_000
 _RUNNING: Final = "policyguard_running"
-_LOGGER: Final = logging.getLogger("policyguard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ class _Hooks:
 
     def __init__(self, guard: Guard, subject: Subject | None) -> None:
         self._guard, self._subject = guard, subject
-        self._told: set[str] = set()
+        self._doubts = Doubts()
 
     def table(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
         """Signals and what is connected to them."""
@@ -261,10 +260,7 @@ class _Hooks:
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the person, who is unknown now. The error's text may hold
             # data, so only its kind is told.
-            what = f"`subject` failed with {type(error).__name__}"
-            if what not in self._told:
-                self._told.add(what)
-                _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
+            self._doubts.tell(f"`subject` failed with {type(error).__name__}")
             return None
 
     def ended(self, *, task: Any, **_: Any) -> None:

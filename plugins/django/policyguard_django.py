@@ -24,7 +24,6 @@ Start reading at `PolicyguardMiddleware.__call__`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from inspect import isawaitable
 from typing import Any, Final
@@ -42,11 +41,10 @@ from django.utils.module_loading import (  # type: ignore[import-untyped]  # as 
 from policyguard.config import guard as process
 from policyguard.enforce.context import current_scope, restore
 from policyguard.enforce.guard import Guard
+from policyguard.enforce.incoming import Doubts, plain_facts, public_answer, region_code
 from policyguard.enforce.violation import PolicyViolation
-from policyguard.policy.regions import is_region
 
 Ask = Callable[[Any], Any]
-_LOGGER: Final = logging.getLogger("policyguard")
 _REGION_HEADER: Final = "POLICYGUARD_REGION_HEADER"
 _BLOCKED: Final = 451
 
@@ -72,7 +70,7 @@ class PolicyguardMiddleware:
             "facts": _callable("POLICYGUARD_FACTS"),
             "region": _region(),
         }
-        self._told: set[str] = set()
+        self._doubts = Doubts()
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -98,13 +96,13 @@ class PolicyguardMiddleware:
 
     def _entered(self, request: Any, *, subject: Any, facts: Any, region: Any) -> Any:
         if facts is not None and not isinstance(facts, Mapping):
-            self._tell("`POLICYGUARD_FACTS` gave no mapping")
+            self._doubts.tell("`POLICYGUARD_FACTS` gave no mapping")
             facts = None
         return self._guard.request(
             *_route(request),
             subject=subject,
             facts=facts,
-            region=region if isinstance(region, str) and is_region(region) else None,
+            region=region_code(region),
             gpc=_gpc(request),
         )
 
@@ -112,7 +110,7 @@ class PolicyguardMiddleware:
         try:
             found = self._asks[name](request)
             found = async_to_sync(_plain)(found) if isawaitable(found) else found
-            return _copied(found) if name == "facts" else found
+            return plain_facts(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now.
             return self._failed(name, error)
@@ -124,27 +122,21 @@ class PolicyguardMiddleware:
             off_loop = not isinstance(ask, _Header) and not iscoroutinefunction(ask)
             found = await sync_to_async(ask)(request) if off_loop else ask(request)
             found = await found if isawaitable(found) else found
-            return _copied(found) if name == "facts" else found
+            return plain_facts(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now.
             return self._failed(name, error)
 
     def _failed(self, name: str, error: Exception) -> None:
         # The error's text may hold data, so only its kind is told.
-        self._tell(f"`POLICYGUARD_{name.upper()}` failed with {type(error).__name__}")
-
-    def _tell(self, what: str) -> None:
-        """Say once what counts as unknown, and why."""
-        if what not in self._told:
-            self._told.add(what)
-            _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
+        self._doubts.tell(f"`POLICYGUARD_{name.upper()}` failed with {type(error).__name__}")
 
     def process_exception(self, request: Any, exception: Exception) -> Any:
         """Answer a violation that a view doesn't catch, where `on_block` is `respond`."""
         del request
         if not isinstance(exception, PolicyViolation) or self._guard.on_block != "respond":
             return None
-        answer = {"schema": "policyguard/blocked/1", "blocked": True, "code": exception.code}
+        answer = public_answer(exception.code)
         # A 451 may be kept by caches otherwise, and this one is about one person.
         headers = {"x-policyguard": "blocked", "cache-control": "no-store"}
         return JsonResponse(answer, status=_BLOCKED, headers=headers)
@@ -158,13 +150,6 @@ def _route(request: Any) -> tuple[str, str]:
 def _gpc(request: Any) -> bool:
     # Only `1` is in the standard. Servers join repeated headers; a 1 among them counts.
     return "1" in request.headers.get("Sec-GPC", "")
-
-
-def _copied(facts: Any) -> Any:
-    """Facts as plain dicts: a mapping of the project's may fail while it is read."""
-    if not isinstance(facts, Mapping):
-        return facts
-    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in dict(facts).items()}
 
 
 # The settings, read when Django starts.

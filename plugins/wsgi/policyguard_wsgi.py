@@ -29,16 +29,15 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from policyguard.enforce.context import Entered, current_scope, restore
+from policyguard.enforce.incoming import Doubts, plain_facts, public_answer, region_code
 from policyguard.enforce.violation import PolicyViolation
 from policyguard.errors import PluginError
-from policyguard.policy.regions import is_region
 
 if TYPE_CHECKING:
     from policyguard.enforce.guard import Guard
@@ -47,8 +46,6 @@ Environ = dict[str, Any]
 Start = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, Start], Iterable[bytes]]
 Ask = Callable[[Environ], Any]
-
-_LOGGER: Final = logging.getLogger("policyguard")
 
 
 class PolicyguardWsgi:
@@ -93,7 +90,7 @@ class PolicyguardWsgi:
             "route": route,
         }
         self._region_key = _key(region_header) if region_header else ""
-        self._told: set[str] = set()
+        self._doubts = Doubts()
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Serve a request."""
@@ -135,15 +132,15 @@ class PolicyguardWsgi:
             facts = self._ask("facts", environ)
             subject, region = self._ask("subject", environ), self._region(environ)
         if facts is not None and not isinstance(facts, Mapping):
-            self._tell("`facts` gave no mapping")
+            self._doubts.tell("`facts` gave no mapping")
             facts = None
         return {"subject": subject, "facts": facts, "region": region}
 
     def _region(self, environ: Environ) -> str | None:
         if self._region_key:
             # Servers join several headers of one name with a comma, which is no code.
-            return _code(str(environ.get(self._region_key, "")).strip().upper())
-        return _code(self._ask("region", environ))
+            return region_code(str(environ.get(self._region_key, "")).strip().upper())
+        return region_code(self._ask("region", environ))
 
     def _ask(self, name: str, environ: Environ) -> Any:
         ask = self._asks[name]
@@ -151,18 +148,12 @@ class PolicyguardWsgi:
             return None
         try:
             found = ask(environ)
-            return _copied(found) if name == "facts" else found
+            return plain_facts(found) if name == "facts" else found
         except Exception as error:  # noqa: BLE001 - the application's own code
             # Denies: whatever rests on the answer: it is unknown now. The error's text may hold
             # data, so only its kind is told.
-            self._tell(f"`{name}` failed with {type(error).__name__}")
+            self._doubts.tell(f"`{name}` failed with {type(error).__name__}")
             return None
-
-    def _tell(self, what: str) -> None:
-        """Say once what counts as unknown, and why."""
-        if what not in self._told:
-            self._told.add(what)
-            _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
 
 
 class _Steps:
@@ -223,7 +214,7 @@ class _Response:
         if not isinstance(error, PolicyViolation) or self.sent or self._guard.on_block != "respond":
             return None
         # Who reads this is the public: which rule and which column is for the log.
-        said = {"schema": "policyguard/blocked/1", "blocked": True, "code": error.code}
+        said = public_answer(error.code)
         body = json.dumps(said).encode()
         headers = [
             ("Content-Type", "application/json"),
@@ -321,17 +312,6 @@ def _is_plain_file(environ: Environ, body: object) -> bool:
     # Frameworks hang a `close` of their own on either, which must run in the scope.
     own = getattr(body, "__dict__", {}).get("close", file.close)
     return own == file.close and "close" not in vars(file)
-
-
-def _copied(facts: Any) -> Any:
-    """Facts as plain dicts: a mapping of the application's may fail while it is read."""
-    if not isinstance(facts, Mapping):
-        return facts
-    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in dict(facts).items()}
-
-
-def _code(region: object) -> str | None:
-    return region if isinstance(region, str) and is_region(region) else None
 
 
 class Plugin:

@@ -22,7 +22,6 @@ from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.integrations import Plugin
 from policyguard.enforce.modes import STRICTNESS, Modes, from_environment
 from policyguard.enforce.ports import Reporter
-from policyguard.enforce.subjects import Subjects
 from policyguard.engine.compile import compile_policy
 from policyguard.errors import ConfigError, PluginError, Problem
 from policyguard.plugins import find_plugin
@@ -105,7 +104,7 @@ class Guard(enforce.Guard):
         made.swap(loaded.in_force())
         made.on_block, made.sql_comment = settings.on_block, settings.sql_comment
         if settings.subjects is not None:
-            made.subjects = Subjects(_store(loaded, settings.subjects))
+            made.subjects = _store(loaded, settings.subjects)
         if settings.telemetry:
             from policyguard.observe.otel import exporting, observe  # noqa: PLC0415 - only where asked for
 

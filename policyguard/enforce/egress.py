@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from policyguard.enforce.incoming import public_answer
 from policyguard.enforce.redact_request import redacted_request
 from policyguard.enforce.seen import INCOMPLETE, labels_named
 from policyguard.enforce.violation import PolicyViolation
@@ -99,9 +100,7 @@ def blocked_answer(violation: PolicyViolation) -> bytes:
     """The body of the answer that a blocked request gets here instead of being sent; names only."""
     decision = violation.decision
     said = {
-        "schema": "policyguard/blocked/1",
-        "blocked": True,
-        "code": violation.code,
+        **public_answer(violation.code),
         "reason": decision.reason,
         "recipient": decision.flow.recipient,
         "rules": list(decision.rules),

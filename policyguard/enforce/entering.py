@@ -5,7 +5,6 @@ Layer: enforce. Start reading at `Entering.context`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +17,6 @@ from policyguard.policy.terms import at_or_below
 if TYPE_CHECKING:
     from policyguard.enforce.subjects import Person
 
-_LOGGER: Final = logging.getLogger("policyguard")
-_TOLD: Final = 100
 SAME: Final[Any] = object()
 """The person of the scope around; None says that nobody knows who it is."""
 # What a browser's `Sec-GPC: 1` opts out of (California's sale and sharing for advertising).
@@ -204,9 +201,7 @@ class Entering(Judge):
     def _mistaken(self, facts: Mapping[str, Any]) -> None:
         """Say once which facts count as unknown because of how they are given."""
         for what in Facts.unusable(facts):
-            if what not in self.told and len(self.told) < _TOLD:
-                self.told.add(what)
-                _LOGGER.warning("PG204 a fact counts as unknown: %s", what)
+            self.doubts.tell(what)
 
 
 def _batch(subject: object, subjects: Iterable[object] | None) -> tuple[object, ...] | None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from policyguard.enforce.context import Scope, current_scope
+from policyguard.enforce.incoming import Doubts
 from policyguard.enforce.inforce import InForce, hosts_of
 from policyguard.enforce.logreport import LogReporter
 from policyguard.enforce.modes import Modes
@@ -69,7 +70,7 @@ class Judge:
         exempt: whether a request is telemetry's own; set together with telemetry.
         took: told how long statements and requests took to check; set together with telemetry.
         recent: labelled values beyond one request.
-        told: what was said once and isn't said again.
+        doubts: facts that count as unknown, each told once.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Judge:
         self.exempt: Callable[[], bool] = lambda: False
         self.took: Callable[[At, str, float], None] | None = None
         self.recent = Recent()
-        self.told: set[str] = set()
+        self.doubts = Doubts()
         self._shadow = Shadow()
         self._watchers: tuple[Watcher, ...] = ()
 
@@ -193,8 +194,11 @@ class Judge:
         A value that can't be looked into, or one too many, makes what leaves the scope cannot-tell.
         """
         registry = self.registry
-        named = self.in_force.named
-        made = tuple(named.label(one) if isinstance(one, str) else one for one in labels)
+        made: tuple[Any, ...] = labels
+        if str in map(type, labels):
+            # Rare, and this runs for every labelled cell of a fetched row.
+            named = self.in_force.named
+            made = tuple(named.label(one) if isinstance(one, str) else one for one in labels)
         if not registry.remember(value, made):
             registry.saturated = True
 
